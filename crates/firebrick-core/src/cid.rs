@@ -1,0 +1,238 @@
+//! Content identifiers (format §2).
+//!
+//! The format uses one family only: CIDv1 over sha2-256, with three codecs. A [`Cid`] is therefore
+//! 33 bytes, `Copy`, and ordered as its binary form is.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{Encoding, Specification};
+use sha2::{Digest, Sha256};
+
+/// Length of the binary form in bytes.
+pub const BINARY_LEN: usize = 36;
+
+/// A CIDv1 with a sha2-256 multihash: the name of a block or of a whole CAR.
+///
+/// The order of this type is the order of the binary form (*by bytes* in the format); the order of
+/// the base32 text is another one, see [`Cid::cmp_text`].
+///
+/// ```
+/// use firebrick_core::{Cid, cid::Codec};
+/// let cid = Cid::of(Codec::Raw, b"");
+/// assert_eq!(cid.to_string(), "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku");
+/// assert_eq!(cid.to_string().parse::<Cid>()?, cid);
+/// # Ok::<(), firebrick_core::cid::CidError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cid {
+    codec: Codec,
+    digest: [u8; 32],
+}
+
+/// What a CID's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    /// A whole CAR, data or file (`0x18`, private to the format).
+    Car = 0x18,
+    /// File content (`0x55`).
+    Raw = 0x55,
+    /// Every structured block (`0x71`).
+    DagCbor = 0x71,
+}
+
+impl Codec {
+    /// The codec with this multicodec number.
+    ///
+    /// # Errors
+    /// [`CidError::Codec`] for any other number.
+    pub fn from_number(number: u8) -> Result<Self, CidError> {
+        match number {
+            0x18 => Ok(Codec::Car),
+            0x55 => Ok(Codec::Raw),
+            0x71 => Ok(Codec::DagCbor),
+            other => Err(CidError::Codec(other)),
+        }
+    }
+}
+
+/// Why bytes or text are not a CID of this format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CidError {
+    /// The text is not multibase `b` (base32, lower case, no padding).
+    #[error("not a base32 CID")]
+    Text,
+    /// The binary form has another length than 36 bytes.
+    #[error("a CID has 36 bytes, not {0}")]
+    Length(usize),
+    /// Not a CIDv1 with a sha2-256 multihash.
+    #[error("not a CIDv1 with a sha2-256 multihash")]
+    Kind,
+    /// A codec that the format does not use.
+    #[error("codec {0:#x} is not used by this format")]
+    Codec(u8),
+}
+
+impl Cid {
+    /// The CID of `data`.
+    #[must_use]
+    pub fn of(codec: Codec, data: &[u8]) -> Self {
+        Self {
+            codec,
+            digest: Sha256::digest(data).into(),
+        }
+    }
+
+    /// A CID from its parts.
+    #[must_use]
+    pub const fn from_digest(codec: Codec, digest: [u8; 32]) -> Self {
+        Self { codec, digest }
+    }
+
+    /// The codec.
+    #[must_use]
+    pub const fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The sha2-256 digest.
+    #[must_use]
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Whether `data` has this CID.
+    #[must_use]
+    pub fn matches(&self, data: &[u8]) -> bool {
+        Self::of(self.codec, data) == *self
+    }
+
+    /// The binary form.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; BINARY_LEN] {
+        let mut out = [0; BINARY_LEN];
+        out[..4].copy_from_slice(&[0x01, self.codec as u8, 0x12, 0x20]);
+        out[4..].copy_from_slice(&self.digest);
+        out
+    }
+
+    /// Reads the binary form; `bytes` must be exactly one CID.
+    ///
+    /// # Errors
+    /// [`CidError`] if the bytes are anything but a CIDv1 with sha2-256 and a known codec.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CidError> {
+        let bytes: &[u8; BINARY_LEN] = bytes
+            .try_into()
+            .map_err(|_| CidError::Length(bytes.len()))?;
+        let [version, codec, hash, length, digest @ ..] = bytes;
+        if (*version, *hash, *length) != (0x01, 0x12, 0x20) {
+            return Err(CidError::Kind);
+        }
+        Ok(Self {
+            codec: Codec::from_number(*codec)?,
+            digest: *digest,
+        })
+    }
+
+    /// Compares by base32 text, the order that decides between concurrent events (format §6.4).
+    ///
+    /// Digits sort before letters in text although they stand for greater values, so this is not
+    /// the order of the binary form.
+    #[must_use]
+    pub fn cmp_text(&self, other: &Self) -> Ordering {
+        let (a, b) = (self.to_bytes(), other.to_bytes());
+        let Some(at) = a.iter().zip(&b).position(|(x, y)| x != y) else {
+            return Ordering::Equal;
+        };
+        // The first differing five-bit group lies at the first differing bit; a digit (26..=31)
+        // sorts before a letter (0..=25).
+        let bit = at * 8 + (a[at] ^ b[at]).leading_zeros() as usize;
+        let group = |bytes: &[u8; BINARY_LEN]| {
+            let start = bit / 5 * 5;
+            let word = (u16::from(bytes[start / 8]) << 8)
+                | bytes.get(start / 8 + 1).map_or(0, |b| u16::from(*b));
+            let value = (word >> (11 - start % 8)) & 31;
+            if value >= 26 { value - 26 } else { value + 6 }
+        };
+        group(&a).cmp(&group(&b))
+    }
+}
+
+fn base32() -> &'static Encoding {
+    static BASE32: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
+    BASE32.get_or_init(|| {
+        let mut spec = Specification::new();
+        spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+        spec.encoding().expect("a valid alphabet")
+    })
+}
+
+impl fmt::Display for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [b'b'; 59];
+        base32().encode_mut(&self.to_bytes(), &mut text[1..]);
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Cid {
+    type Err = CidError;
+
+    fn from_str(text: &str) -> Result<Self, CidError> {
+        let digits = text.strip_prefix('b').ok_or(CidError::Text)?;
+        if digits.len() != 58 {
+            return Err(CidError::Text);
+        }
+        let bytes = base32()
+            .decode(digits.as_bytes())
+            .map_err(|_| CidError::Text)?;
+        Self::from_bytes(&bytes)
+    }
+}
+
+impl serde::Serialize for Cid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Cid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_order_is_the_order_of_the_texts() {
+        let cids: Vec<Cid> = (0..200u32)
+            .map(|n| Cid::of(Codec::DagCbor, &n.to_le_bytes()))
+            .collect();
+        for a in &cids {
+            for b in &cids {
+                assert_eq!(a.cmp_text(b), a.to_string().cmp(&b.to_string()));
+                assert_eq!(a.cmp(b), a.to_bytes().cmp(&b.to_bytes()));
+            }
+        }
+    }
+
+    #[test]
+    fn other_kinds_are_refused() {
+        assert_eq!("zabc".parse::<Cid>(), Err(CidError::Text));
+        assert_eq!(Cid::from_bytes(&[1; 35]), Err(CidError::Length(35)));
+        assert_eq!(Cid::from_bytes(&[1; 36]), Err(CidError::Kind));
+    }
+}

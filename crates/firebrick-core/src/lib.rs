@@ -1,0 +1,7 @@
+//! The pure core of Firebrick.
+pub mod block;
+pub mod cbor;
+pub mod cid;
+
+pub use block::Block;
+pub use cid::Cid;
