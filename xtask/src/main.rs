@@ -1,2 +1,45 @@
-//! The project automation.
-fn main() {}
+//! The project's automation: `cargo xtask COMMAND`. One module per command.
+
+mod fixtures;
+mod run;
+mod tests;
+mod vectors;
+mod wasm;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's automation")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything that CI runs: format, lints, docs, tests, wasm, interop
+    Test(tests::Options),
+    /// Build firebrick-core for wasm32-unknown-unknown
+    Wasm,
+    /// Check the golden vectors in a folder
+    Vectors {
+        /// Folder with the vectors' JSON files
+        dir: PathBuf,
+    },
+    /// Check the golden ledger fixtures in a folder
+    Fixtures {
+        /// Folder with one folder per fixture
+        dir: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Test(options) => tests::run(&options),
+        Command::Wasm => wasm::run(),
+        Command::Vectors { dir } => vectors::run(&dir),
+        Command::Fixtures { dir } => fixtures::run(&dir),
+    }
+}
