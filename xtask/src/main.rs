@@ -7,6 +7,7 @@ mod vectors;
 mod wasm;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -35,11 +36,16 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Test(options) => tests::run(&options),
         Command::Wasm => wasm::run(),
         Command::Vectors { dir } => vectors::run(&dir),
         Command::Fixtures { dir } => fixtures::run(&dir),
+    };
+    if let Err(error) = result {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
