@@ -1,1 +1,3 @@
 //! Firebrick.
+pub mod env;
+pub mod gateway;

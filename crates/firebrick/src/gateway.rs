@@ -1,0 +1,137 @@
+//! Gateways: the places where replicas meet.
+//!
+//! A remote is dumb and untrusted storage for CARs plus a few small slots in which writers announce
+//! their heads. A [`Gateway`] is a connection to one. It moves bytes and knows nothing of keys,
+//! events or documents; whoever calls it checks every hash.
+//!
+//! | scheme | remote | feature |
+//! |---|---|---|
+//! | `memory://name` | a registry inside this process | `memory` |
+//! | `file:///path`, or a plain path | a directory, also one of Fireproof | `folder` |
+//!
+//! [`Faulty`] wraps any gateway and makes it misbehave on purpose; [`conformance`] is the suite that
+//! every gateway passes.
+
+mod announcement;
+mod error;
+#[cfg(feature = "memory")]
+pub mod memory;
+
+use bytes::Bytes;
+use firebrick_core::Cid;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+pub use announcement::{Announcement, MAIN_SLOT, SlotId, check_slot_id};
+pub use error::{GatewayError, GatewayErrorKind};
+#[cfg(feature = "memory")]
+pub use memory::{MemoryCounters, MemoryRemote};
+
+/// The answer of a gateway call.
+pub type GatewayResult<T> = Result<T, GatewayError>;
+
+/// What a remote can do. Probed by [`Gateway::prepare`], never assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Accepts writes. False for a folder that can only be read.
+    pub write: bool,
+    /// [`Gateway::watch`] is told of announcements at once, without polling.
+    pub notify: bool,
+    /// [`Gateway::list_cars`] answers with a list.
+    pub list: bool,
+    /// CARs can be deleted.
+    pub delete: bool,
+    /// Has the one pointer that JavaScript reads (`meta/main.json`).
+    pub shared_pointer: bool,
+}
+
+impl Capabilities {
+    /// A remote that can do everything except show a pointer to JavaScript.
+    pub const FULL: Self = Self {
+        write: true,
+        notify: true,
+        list: true,
+        delete: true,
+        shared_pointer: false,
+    };
+}
+
+/// One CAR of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CarEntry {
+    /// Its name. It is a hash of the plain CAR, so the stored bytes can't be checked against it
+    /// before they are decrypted.
+    pub cid: Cid,
+    /// Stored length in bytes.
+    pub len: u64,
+    /// Whether it is a file CAR.
+    pub is_file: bool,
+}
+
+/// A connection to one remote.
+///
+/// Every call may fail, be slow, or have happened although it answered with an error; every call is
+/// idempotent, so the cure is to repeat it. What is read may be stale, incomplete or wrong. The one
+/// promise a remote must keep is order: once [`announce`](Gateway::announce) has returned, the CARs
+/// put before it through the same gateway survive whatever the announcement survives.
+///
+/// Dropping a call's future leaves the call done or not done.
+pub trait Gateway: Send + Sync + 'static {
+    /// The URL, normalised, without secrets.
+    fn url(&self) -> &str;
+
+    /// What the remote can do, as far as known now.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the remote ready for use: creates directories, probes capabilities. Called at every
+    /// attach, before anything else.
+    fn prepare(&self) -> BoxFuture<'_, GatewayResult<()>>;
+
+    /// Stores a CAR under its name. Storing it again does no harm, and repairs a damaged copy.
+    fn put_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Stores a file CAR under its name.
+    fn put_file_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Reads a CAR; `None` if it isn't there (now).
+    fn get_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>>;
+
+    /// Reads a file CAR; `None` if it isn't there (now).
+    fn get_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>>;
+
+    /// Deletes a CAR. Deleting one that isn't there is fine.
+    fn delete_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Deletes a file CAR. Deleting one that isn't there is fine.
+    fn delete_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Lists all CARs in no particular order; `None` if this remote can't.
+    fn list_cars(&self) -> BoxFuture<'_, GatewayResult<Option<Vec<CarEntry>>>>;
+
+    /// Replaces the content of a writer's own slot. What was put before is durable first.
+    fn announce<'a>(
+        &'a self,
+        slot: &'a SlotId,
+        announcement: &'a Announcement,
+    ) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Reads all slots, sorted by id. A slot that can't be read now is left out; absence is no
+    /// information. On remotes with a shared pointer, [`MAIN_SLOT`] stands for that pointer, which
+    /// may hold any number of events.
+    fn slots(&self) -> BoxFuture<'_, GatewayResult<Vec<(SlotId, Announcement)>>>;
+
+    /// Removes a slot. Removing one that isn't there is fine.
+    fn remove_slot<'a>(&'a self, slot: &'a SlotId) -> BoxFuture<'a, GatewayResult<()>>;
+
+    /// Reads the pointer that JavaScript reads; `None` if there is none.
+    fn read_pointer(&self) -> BoxFuture<'_, GatewayResult<Option<Bytes>>>;
+
+    /// Replaces the pointer that JavaScript reads, CARs first as with `announce`.
+    fn write_pointer(&self, bytes: Bytes) -> BoxFuture<'_, GatewayResult<()>>;
+
+    /// A stream of "something may have been announced since the last item, or since this call".
+    ///
+    /// A hint only: it can come too often, late or never, and the stream may end.
+    fn watch(&self) -> BoxStream<'static, ()>;
+}
