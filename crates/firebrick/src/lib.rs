@@ -1,3 +1,4 @@
 //! Firebrick.
 pub mod env;
 pub mod gateway;
+pub mod store;
