@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use data_encoding::{Encoding, Specification};
 use sha2::{Digest, Sha256};
@@ -161,19 +162,17 @@ impl Cid {
     }
 }
 
-fn base32() -> &'static Encoding {
-    static BASE32: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
-    BASE32.get_or_init(|| {
-        let mut spec = Specification::new();
-        spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
-        spec.encoding().expect("a valid alphabet")
-    })
-}
+/// base32 in lower case without padding, the digits of multibase `b`.
+pub(crate) static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut spec = Specification::new();
+    spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    spec.encoding().expect("a valid alphabet")
+});
 
 impl fmt::Display for Cid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [b'b'; 59];
-        base32().encode_mut(&self.to_bytes(), &mut text[1..]);
+        BASE32.encode_mut(&self.to_bytes(), &mut text[1..]);
         f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
@@ -192,7 +191,7 @@ impl FromStr for Cid {
         if digits.len() != 58 {
             return Err(CidError::Text);
         }
-        let bytes = base32()
+        let bytes = BASE32
             .decode(digits.as_bytes())
             .map_err(|_| CidError::Text)?;
         Self::from_bytes(&bytes)

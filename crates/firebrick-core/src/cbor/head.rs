@@ -36,6 +36,15 @@ pub enum CborError {
     /// Nested deeper than the documented limit.
     #[error("nested deeper than {0} levels")]
     TooDeep(usize),
+    /// An integer outside −2^64 … 2^64−1.
+    #[error("the integer {0} does not fit into 64 bits and a sign")]
+    IntegerRange(String),
+    /// JavaScript's `undefined` where it cannot be left out.
+    #[error("undefined cannot be stored")]
+    Undefined,
+    /// A date where it is not turned into text.
+    #[error("a date cannot be stored here")]
+    Date,
     /// Something else than expected.
     #[error("expected {expected}, at byte {at}")]
     Expected {
@@ -44,6 +53,21 @@ pub enum CborError {
         /// Where it was wanted.
         at: usize,
     },
+    /// What the type being read or written says.
+    #[error("{0}")]
+    Message(String),
+}
+
+impl serde::ser::Error for CborError {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self::Message(message.to_string())
+    }
+}
+
+impl serde::de::Error for CborError {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self::Message(message.to_string())
+    }
 }
 
 /// One item's head, its atom included; the content of lists and maps follows in the input.
@@ -81,6 +105,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0 }
+    }
+
+    /// The next byte, if there is one.
+    #[must_use]
+    pub fn peek(&self) -> Option<u8> {
+        self.input.get(self.at).copied()
     }
 
     /// The position in bytes.
@@ -385,9 +415,9 @@ impl Writer {
     /// An integer.
     pub fn int(&mut self, value: i64) {
         if value < 0 {
-            self.negative(!value as u64)
+            self.negative(!value as u64);
         } else {
-            self.uint(value as u64)
+            self.uint(value as u64);
         }
     }
 
