@@ -20,6 +20,7 @@ use futures_util::future::{BoxFuture, Either, select};
 
 pub use real::RealEnv;
 pub use rng::Rng;
+
 pub use sim::SimEnv;
 
 /// Time, tasks and randomness.

@@ -1,0 +1,109 @@
+//! The report of a run that doesn't end.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::process::Process;
+use super::task::Task;
+
+/// A run that didn't end, with what every task waits for.
+#[derive(Clone)]
+pub struct Stuck {
+    /// What happened.
+    pub reason: StuckReason,
+    /// The seed that replays it.
+    pub seed: u64,
+    /// The virtual time.
+    pub at: Duration,
+    /// All tasks, the awaited future first.
+    pub tasks: Vec<StuckTask>,
+    /// The last notes of the event log.
+    pub notes: Vec<String>,
+}
+
+/// Why a run counts as stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StuckReason {
+    /// No task is ready and no timer is set: nothing can ever happen again.
+    Deadlock,
+    /// The limit of virtual time was reached.
+    TimeLimit,
+    /// Tasks wake each other for ever without time passing.
+    Livelock,
+}
+
+/// One task of a stuck run.
+#[derive(Clone, Debug)]
+pub struct StuckTask {
+    /// Name of the process.
+    pub process: String,
+    /// Name of the task.
+    pub name: String,
+    /// What it waits for, outermost first; empty if nothing inside has a name.
+    pub waits: Vec<String>,
+    /// Time since it last did anything.
+    pub idle: Duration,
+}
+
+impl StuckTask {
+    pub(super) fn main(waits: Vec<String>) -> Self {
+        Self {
+            process: "scenario".into(),
+            name: "main".into(),
+            waits: waits.into_iter().rev().collect(),
+            idle: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn of(task: &Task, process: &Process, now: Duration) -> Self {
+        Self {
+            process: process.describe(),
+            name: task.name.to_string(),
+            waits: task.waits.iter().rev().cloned().collect(),
+            idle: now.saturating_sub(task.polled_at),
+        }
+    }
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.reason {
+            StuckReason::Deadlock => "nothing can happen any more",
+            StuckReason::TimeLimit => "the time limit was reached",
+            StuckReason::Livelock => "tasks go round in circles",
+        };
+        writeln!(f, "seed {}: {what} at {:?}", self.seed, self.at)?;
+        for task in &self.tasks {
+            let waits = match task.waits.as_slice() {
+                [] => "something without a name".to_owned(),
+                waits => waits.join(" > "),
+            };
+            let StuckTask {
+                process,
+                name,
+                idle,
+                ..
+            } = task;
+            writeln!(
+                f,
+                "  {process} / {name} waits for {waits}; idle for {idle:?}"
+            )?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "last events:")?;
+        }
+        self.notes
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// As [`fmt::Display`], so that `unwrap()` in a test prints the report.
+impl fmt::Debug for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Stuck {}
