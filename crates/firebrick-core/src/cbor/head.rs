@@ -447,8 +447,13 @@ impl Writer {
 
     /// A byte string.
     pub fn bytes(&mut self, value: &[u8]) {
-        self.head(2, value.len() as u64);
+        self.bytes_head(value.len());
         self.out.extend_from_slice(value);
+    }
+
+    /// The head of a byte string; `length` bytes must follow.
+    pub fn bytes_head(&mut self, length: usize) {
+        self.head(2, length as u64);
     }
 
     /// A list's head; `items` items must follow.

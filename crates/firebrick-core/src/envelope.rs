@@ -1,0 +1,231 @@
+//! The encryption envelope around a whole CAR (format §8).
+//!
+//! `{iv, data, keyId}` with AES-GCM; the nonce is made from the hash of the plain bytes, so equal
+//! content under one key gives equal envelopes.
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::cbor::{self, Writer};
+use crate::keys::{Key, KeyId, Keys};
+
+/// Length of a nonce.
+pub const IV_LEN: usize = 12;
+
+const TAG_LEN: usize = 16;
+
+/// Why an envelope cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The bytes are something else, such as plain CAR bytes.
+    #[error("not an encrypted envelope")]
+    NotAnEnvelope,
+    /// None of the keys made it.
+    #[error("encrypted with the key {key_id}, which is not known here")]
+    UnknownKey {
+        /// Which key it needs; its text is the fingerprint.
+        key_id: KeyId,
+    },
+    /// The content was changed after it was encrypted.
+    #[error("the encrypted content was changed")]
+    Tampered,
+    /// The nonce is not the one that belongs to the content.
+    #[error("the nonce does not belong to the content")]
+    IvMismatch,
+}
+
+/// The nonce for these plain bytes: their multihash folded into 12 bytes.
+#[must_use]
+pub fn iv(plain: &[u8]) -> [u8; IV_LEN] {
+    let digest: [u8; 32] = Sha256::digest(plain).into();
+    let mut iv = [0; IV_LEN];
+    for (at, byte) in [0x12, 0x20].iter().chain(&digest).enumerate() {
+        iv[at % IV_LEN] ^= byte;
+    }
+    iv
+}
+
+/// Encrypts plain CAR bytes.
+#[must_use]
+pub fn seal(plain: &[u8], key: &Key) -> Vec<u8> {
+    seal_with_iv(plain, key, &iv(plain))
+}
+
+/// Encrypts with a nonce of the caller's choice, which must never be used for other content.
+/// Readers that check nonces refuse the result, see [`open_any_iv`].
+#[must_use]
+pub fn seal_with_iv(plain: &[u8], key: &Key, iv: &[u8; IV_LEN]) -> Vec<u8> {
+    let mut out = Writer::with_capacity(plain.len() + TAG_LEN + 80);
+    out.map(3);
+    out.text("iv");
+    out.bytes(iv);
+    out.text("data");
+    out.bytes_head(plain.len() + TAG_LEN);
+    let buffer = out.buffer();
+    let start = buffer.len();
+    buffer.extend_from_slice(plain);
+    let tag = encrypt(key, iv, &mut buffer[start..]);
+    buffer.extend_from_slice(&tag);
+    out.text("keyId");
+    out.bytes(&key.key_id().0);
+    out.into_vec()
+}
+
+/// Decrypts an envelope and checks that the nonce belongs to the content.
+///
+/// # Errors
+/// [`EnvelopeError`] says what is wrong.
+pub fn open(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
+    let parts = parse(envelope)?;
+    let plain = decrypt(&parts, keys)?;
+    if iv(&plain) == parts.iv {
+        Ok(plain)
+    } else {
+        Err(EnvelopeError::IvMismatch)
+    }
+}
+
+/// Decrypts an envelope whatever its nonce is, for ledgers written with `ivHash=random`.
+///
+/// # Errors
+/// [`EnvelopeError`] says what is wrong.
+pub fn open_any_iv(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
+    decrypt(&parse(envelope)?, keys)
+}
+
+/// Which key an envelope needs.
+///
+/// # Errors
+/// [`EnvelopeError::NotAnEnvelope`] if the bytes are not one.
+pub fn key_id_of(envelope: &[u8]) -> Result<KeyId, EnvelopeError> {
+    Ok(parse(envelope)?.key_id)
+}
+
+struct Parts<'a> {
+    iv: [u8; IV_LEN],
+    key_id: KeyId,
+    data: &'a [u8],
+    tag: [u8; TAG_LEN],
+}
+
+fn parse(envelope: &[u8]) -> Result<Parts<'_>, EnvelopeError> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        iv: &'a serde_bytes::Bytes,
+        data: &'a serde_bytes::Bytes,
+        key_id: &'a serde_bytes::Bytes,
+    }
+
+    let read = || {
+        let envelope: Envelope<'_> = cbor::from_slice(envelope).ok()?;
+        let (data, tag) = envelope.data.split_last_chunk()?;
+        Some(Parts {
+            iv: envelope.iv.as_ref().try_into().ok()?,
+            key_id: KeyId(envelope.key_id.as_ref().try_into().ok()?),
+            data,
+            tag: *tag,
+        })
+    };
+    read().ok_or(EnvelopeError::NotAnEnvelope)
+}
+
+fn encrypt(key: &Key, iv: &[u8; IV_LEN], buffer: &mut [u8]) -> [u8; TAG_LEN] {
+    fn with<C: AeadInOut + KeyInit>(key: &[u8], iv: &[u8], buffer: &mut [u8]) -> Option<Vec<u8>> {
+        let cipher = C::new_from_slice(key).ok()?;
+        let nonce = iv.try_into().ok()?;
+        let tag = cipher.encrypt_inout_detached(nonce, &[], buffer.into());
+        tag.ok().map(|tag| tag.to_vec())
+    }
+
+    let tag = match key.as_bytes().len() {
+        16 => with::<Aes128Gcm>(key.as_bytes(), iv, buffer),
+        _ => with::<Aes256Gcm>(key.as_bytes(), iv, buffer),
+    };
+    // The lengths fit by type; the only limit left is 64 GiB of plain bytes.
+    tag.and_then(|tag| tag.try_into().ok())
+        .expect("content below 64 GiB")
+}
+
+fn decrypt(parts: &Parts<'_>, keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
+    fn with<C: AeadInOut + KeyInit>(
+        key: &[u8],
+        parts: &Parts<'_>,
+        buffer: &mut [u8],
+    ) -> Option<()> {
+        let cipher = C::new_from_slice(key).ok()?;
+        let nonce = parts.iv.as_slice().try_into().ok()?;
+        let tag = parts.tag.as_slice().try_into().ok()?;
+        cipher
+            .decrypt_inout_detached(nonce, &[], buffer.into(), tag)
+            .ok()
+    }
+
+    let key = keys.key(&parts.key_id).ok_or(EnvelopeError::UnknownKey {
+        key_id: parts.key_id,
+    })?;
+    let mut buffer = parts.data.to_vec();
+    let opened = match key.as_bytes().len() {
+        16 => with::<Aes128Gcm>(key.as_bytes(), parts, &mut buffer),
+        _ => with::<Aes256Gcm>(key.as_bytes(), parts, &mut buffer),
+    };
+    opened.ok_or(EnvelopeError::Tampered)?;
+    Ok(buffer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> [Key; 2] {
+        [
+            Key::from_bytes(&[1; 16]).unwrap(),
+            Key::from_bytes(&[2; 32]).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn both_ways() {
+        for key in keys() {
+            for length in [0, 1, 12, 1000] {
+                let plain = vec![7; length];
+                let sealed = seal(&plain, &key);
+                assert_eq!(open(&sealed, &key).unwrap(), plain);
+                assert_eq!(key_id_of(&sealed), Ok(key.key_id()));
+                assert_eq!(sealed, seal(&plain, &key));
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let [key, _] = keys();
+        let sealed = seal(b"content", &key);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 4;
+            assert!(open(&changed, &key).is_err());
+            assert!(open(&sealed[..at], &key).is_err());
+        }
+    }
+
+    #[test]
+    fn the_errors() {
+        let [key, other] = keys();
+        let sealed = seal(b"content", &key);
+        assert_eq!(
+            open(&sealed, &other),
+            Err(EnvelopeError::UnknownKey {
+                key_id: key.key_id()
+            })
+        );
+        assert_eq!(open(b"plain", &key), Err(EnvelopeError::NotAnEnvelope));
+        let odd = seal_with_iv(b"content", &key, &[9; 12]);
+        assert_eq!(open(&odd, &key), Err(EnvelopeError::IvMismatch));
+        assert_eq!(open_any_iv(&odd, &key).unwrap(), "content");
+    }
+}
