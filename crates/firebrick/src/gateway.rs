@@ -13,9 +13,15 @@
 //! every gateway passes.
 
 mod announcement;
+pub mod conformance;
 mod error;
+mod faulty;
+#[cfg(feature = "folder")]
+pub mod folder;
 #[cfg(feature = "memory")]
 pub mod memory;
+mod open;
+mod url;
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -24,8 +30,13 @@ use futures_util::stream::BoxStream;
 
 pub use announcement::{Announcement, MAIN_SLOT, SlotId, check_slot_id};
 pub use error::{GatewayError, GatewayErrorKind};
+pub use faulty::{Call, CallKind, CarFault, FaultCounters, FaultPlan, Faulty, Phase, Step};
+#[cfg(feature = "folder")]
+pub use folder::{FolderGateway, PollInterval};
 #[cfg(feature = "memory")]
-pub use memory::{MemoryCounters, MemoryRemote};
+pub use memory::{MemoryBackup, MemoryCounters, MemoryRemote};
+pub use open::{open, open_with};
+pub use url::{Place, RemoteUrl};
 
 /// The answer of a gateway call.
 pub type GatewayResult<T> = Result<T, GatewayError>;

@@ -401,3 +401,60 @@ fn no_pointer() -> GatewayError {
         "a memory remote has no pointer for JavaScript",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use firebrick_core::cid::Codec;
+
+    use super::*;
+    use crate::env::sim::{Executor, check_replay};
+    use crate::gateway::conformance;
+
+    const LIMIT: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn conforms() {
+        for (seed, remote) in [
+            (1, MemoryRemote::unnamed()),
+            (2, MemoryRemote::unnamed().with_pointer()),
+        ] {
+            let counters = check_replay(seed, |executor: &Executor| {
+                remote.clear();
+                remote.reset_counters();
+                let env = executor.process("suite");
+                let suite = conformance::check(&env, || Arc::new(remote.clone()));
+                executor.run_until(suite, LIMIT).unwrap().unwrap();
+                remote.counters()
+            });
+            let counters = counters.unwrap();
+            assert_eq!(counters.puts, 6 + 1 + 80);
+            assert_eq!(counters.duplicate_puts, 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn is_found_by_name_and_forgets() {
+        let name = "is_found_by_name_and_forgets";
+        let (a, b) = (MemoryRemote::named(name), MemoryRemote::named(name));
+        let cid = Cid::of(Codec::Car, b"x");
+        a.put_car(&cid, Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(b.get_car(&cid).await.unwrap().unwrap(), "x");
+        assert!(b.corrupt_car(&cid, |bytes| bytes.push(1)));
+        assert_eq!(a.get_car(&cid).await.unwrap().unwrap(), "x\u{1}");
+        let backup = a.backup();
+        assert!(a.remove_car(&cid));
+        assert!(!a.remove_car(&cid));
+        assert_eq!(b.get_car(&cid).await.unwrap(), None);
+        b.restore(&backup);
+        assert_eq!(a.dump_cars().len(), 1);
+        let (gets, misses) = (a.counters().gets, a.counters().misses);
+        assert_eq!((gets, misses), (3, 1));
+        a.clear();
+        assert_eq!(b.dump_cars(), []);
+        MemoryRemote::forget(name);
+        a.put_car(&cid, Bytes::new()).await.unwrap();
+        assert_eq!(MemoryRemote::named(name).dump_cars(), []);
+    }
+}

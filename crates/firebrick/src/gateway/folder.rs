@@ -1,0 +1,294 @@
+//! `file:///path`: a folder in which replicas meet, also one that Fireproof keeps a ledger in.
+//!
+//! The layout is the format's (§11), plus one file per writer in `meta/heads`:
+//!
+//! ```text
+//! data/version   data/<CID>.car   data/<CID>        CARs, file CARs
+//! meta/version   meta/main.json                     what JavaScript reads and writes
+//! meta/heads/<slot>                                 what Firebrick's writers announce
+//! ```
+//!
+//! Any number of processes and machines may use the folder at once, and a file-sync tool may
+//! replicate it. So every file is written under a temporary name and renamed when it is complete;
+//! names that mean nothing here are ignored; a copy of a slot that such a tool makes on a conflict
+//! is read as one more slot.
+//!
+//! # Durability
+//!
+//! CARs are written without a sync. [`Gateway::announce`] and [`Gateway::write_pointer`] first sync
+//! what this gateway has put and not yet synced, then write the slot or pointer durably: a slot
+//! never survives a power loss that a CAR named by it doesn't survive.
+
+mod files;
+mod layout;
+mod listing;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use firebrick_core::Cid;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use self::files::Sync;
+use self::layout::Layout;
+use super::announcement::{Announcement, SlotId, check_slot_id, is_json};
+use super::error::{GatewayError, GatewayErrorKind};
+use super::url::Place;
+use super::{Capabilities, CarEntry, Gateway, GatewayResult};
+use crate::env::{Env, blocking};
+
+/// Reads of a half-written `main.json` before it is taken as it is. JavaScript doesn't replace the
+/// file at once.
+const POINTER_TRIES: u32 = 5;
+
+/// How long a writer gets to finish `main.json`.
+const POINTER_PAUSE: Duration = Duration::from_millis(4);
+
+/// How often a folder is looked at for changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollInterval {
+    /// While something happens.
+    pub busy: Duration,
+    /// After a while without changes.
+    pub idle: Duration,
+}
+
+impl Default for PollInterval {
+    fn default() -> Self {
+        Self {
+            busy: Duration::from_millis(50),
+            idle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A folder as a remote. Clones share what they know of it.
+#[derive(Clone)]
+pub struct FolderGateway {
+    url: Arc<str>,
+    env: Arc<dyn Env>,
+    poll: PollInterval,
+    folder: Arc<Folder>,
+}
+
+/// The blocking half. Its methods run on threads that may wait for disks.
+struct Folder {
+    layout: Layout,
+    env: Arc<dyn Env>,
+    writable: AtomicBool,
+    /// CARs that were put and not yet synced.
+    unsynced: Mutex<BTreeMap<PathBuf, Sync>>,
+    /// Slots that were seen, as some file systems' listings skip a file that is being replaced.
+    seen_slots: Mutex<BTreeSet<String>>,
+}
+
+impl FolderGateway {
+    /// The gateway of the folder at `path`. Nothing is touched before [`Gateway::prepare`].
+    #[must_use]
+    pub fn new(path: &Path, env: Arc<dyn Env>) -> Self {
+        Self {
+            url: Place::Folder(path.to_owned()).url().into(),
+            env: Arc::clone(&env),
+            poll: PollInterval::default(),
+            folder: Arc::new(Folder {
+                layout: Layout::new(path),
+                env,
+                writable: AtomicBool::new(true),
+                unsynced: Mutex::default(),
+                seen_slots: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Changes how often [`Gateway::watch`] looks for changes.
+    #[must_use]
+    pub const fn with_poll_interval(mut self, poll: PollInterval) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// Runs a job of the blocking half.
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Folder) -> GatewayResult<T> + Send + 'static,
+    ) -> GatewayResult<T> {
+        let folder = Arc::clone(&self.folder);
+        let result = blocking(&*self.env, move || job(&folder)).await;
+        result.unwrap_or_else(|lost| {
+            let message = format!("{}: {lost}", self.url);
+            Err(GatewayError::new(GatewayErrorKind::Unavailable, message).with_source(lost))
+        })
+    }
+
+    /// Reads `main.json`, and waits a little for a writer that is in the middle of it.
+    async fn whole_pointer(&self) -> GatewayResult<Option<Bytes>> {
+        let mut pointer = self.run(Folder::read_pointer).await?;
+        for _ in 1..POINTER_TRIES {
+            if pointer.as_ref().is_none_or(|bytes| is_json(bytes)) {
+                break;
+            }
+            self.env.sleep(POINTER_PAUSE).await;
+            pointer = self.run(Folder::read_pointer).await?;
+        }
+        Ok(pointer)
+    }
+}
+
+impl fmt::Debug for FolderGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FolderGateway").field(&self.url).finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Folder {
+    fn put(&self, name: &str, bytes: &[u8]) -> GatewayResult<()> {
+        let path = self.layout.data.join(name);
+        if !self.holds(&path, bytes) {
+            self.replace(&path, bytes, Sync::Later)?;
+        }
+        // Also if it was there: whoever wrote it may have died before syncing it.
+        lock(&self.unsynced).insert(path, Sync::Later);
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> GatewayResult<Option<Bytes>> {
+        let path = self.layout.data.join(name);
+        let bytes = self.read(&path, layout::MAX_CAR_BYTES)?;
+        if bytes.is_none() && !self.layout.data.is_dir() {
+            return Err(self.gone());
+        }
+        Ok(bytes)
+    }
+
+    fn announce(&self, slot: &str, bytes: &[u8]) -> GatewayResult<()> {
+        // The order is the point: first what the slot names, then the slot.
+        self.sync_cars()?;
+        self.replace(&self.layout.heads.join(slot), bytes, Sync::Now)?;
+        lock(&self.seen_slots).insert(slot.to_owned());
+        Ok(())
+    }
+
+    fn write_pointer(&self, bytes: &[u8]) -> GatewayResult<()> {
+        self.sync_cars()?;
+        self.replace(&self.layout.pointer, bytes, Sync::Now)
+    }
+
+    fn read_pointer(&self) -> GatewayResult<Option<Bytes>> {
+        let pointer = self.read(&self.layout.pointer, layout::MAX_META_BYTES)?;
+        if pointer.is_none() && !self.layout.meta.is_dir() {
+            return Err(self.gone());
+        }
+        Ok(pointer)
+    }
+}
+
+impl Gateway for FolderGateway {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let write = self.folder.writable.load(Ordering::Relaxed);
+        Capabilities {
+            write,
+            notify: true,
+            list: true,
+            delete: write,
+            shared_pointer: true,
+        }
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, GatewayResult<()>> {
+        Box::pin(self.run(Folder::prepare))
+    }
+
+    fn put_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>> {
+        let name = layout::car_name(cid, false);
+        Box::pin(self.run(move |folder| folder.put(&name, &bytes)))
+    }
+
+    fn put_file_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>> {
+        let name = layout::car_name(cid, true);
+        Box::pin(self.run(move |folder| folder.put(&name, &bytes)))
+    }
+
+    fn get_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>> {
+        let name = layout::car_name(cid, false);
+        Box::pin(self.run(move |folder| folder.get(&name)))
+    }
+
+    fn get_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>> {
+        let name = layout::car_name(cid, true);
+        Box::pin(self.run(move |folder| folder.get(&name)))
+    }
+
+    fn delete_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>> {
+        let name = layout::car_name(cid, false);
+        Box::pin(self.run(move |folder| folder.remove(&folder.layout.data.join(name))))
+    }
+
+    fn delete_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>> {
+        let name = layout::car_name(cid, true);
+        Box::pin(self.run(move |folder| folder.remove(&folder.layout.data.join(name))))
+    }
+
+    fn list_cars(&self) -> BoxFuture<'_, GatewayResult<Option<Vec<CarEntry>>>> {
+        Box::pin(self.run(|folder| folder.list_cars().map(Some)))
+    }
+
+    fn announce<'a>(
+        &'a self,
+        slot: &'a SlotId,
+        announcement: &'a Announcement,
+    ) -> BoxFuture<'a, GatewayResult<()>> {
+        Box::pin(async move {
+            check_slot_id(slot)?;
+            let (slot, bytes) = (slot.clone(), announcement.to_bytes()?);
+            self.run(move |folder| folder.announce(&slot, &bytes)).await
+        })
+    }
+
+    fn slots(&self) -> BoxFuture<'_, GatewayResult<Vec<(SlotId, Announcement)>>> {
+        Box::pin(async {
+            let pointer = self.whole_pointer().await?;
+            let slots = self.run(Folder::list_slots).await?;
+            Ok(listing::with_pointer(slots, pointer))
+        })
+    }
+
+    fn remove_slot<'a>(&'a self, slot: &'a SlotId) -> BoxFuture<'a, GatewayResult<()>> {
+        Box::pin(async move {
+            if !layout::is_slot_name(slot) {
+                return check_slot_id(slot);
+            }
+            let slot = slot.clone();
+            self.run(move |folder| folder.remove(&folder.layout.heads.join(slot)))
+                .await
+        })
+    }
+
+    fn read_pointer(&self) -> BoxFuture<'_, GatewayResult<Option<Bytes>>> {
+        Box::pin(self.whole_pointer())
+    }
+
+    fn write_pointer(&self, bytes: Bytes) -> BoxFuture<'_, GatewayResult<()>> {
+        Box::pin(self.run(move |folder| folder.write_pointer(&bytes)))
+    }
+
+    fn watch(&self) -> BoxStream<'static, ()> {
+        watch::hints(Arc::clone(&self.folder), Arc::clone(&self.env), self.poll)
+    }
+}
