@@ -340,6 +340,13 @@ pub struct Writer {
     out: Vec<u8>,
 }
 
+/// Goes on at the end of a buffer.
+impl From<Vec<u8>> for Writer {
+    fn from(out: Vec<u8>) -> Self {
+        Self { out }
+    }
+}
+
 impl Writer {
     /// An empty buffer.
     #[must_use]
