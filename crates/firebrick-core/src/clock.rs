@@ -1,0 +1,102 @@
+//! The Merkle clock: events, heads, and questions about their order (format §6).
+//!
+//! The functions here answer one question each and forget what they read. A [`Graph`] answers the
+//! same questions and remembers the shape of what it has seen, so that the next answer needs no
+//! reading; [`crate::merge::Resolver`] holds one.
+
+mod changes;
+mod event;
+mod graph;
+mod order;
+mod sweep;
+mod walk;
+
+pub use changes::{ChangedKey, changes_since};
+pub use event::{Event, EventError, Op, Operation};
+pub use graph::Graph;
+pub use order::{Sorted, sorted_events};
+pub use walk::{advance, common_ancestor, contains, difference, join};
+
+pub(crate) use sweep::{Longest, Outcome, Paths, Region, Weigh, WidePaths, sweep};
+
+use std::error::Error;
+use std::sync::Arc;
+
+use crate::cid::Cid;
+
+/// Where events come from.
+///
+/// The source answers for the blocks: they must have the CID that was asked for. With that, no
+/// event can be its own ancestor.
+pub trait EventSource {
+    /// The event with this CID.
+    ///
+    /// # Errors
+    /// [`ClockError::Missing`] if the source does not have it, [`ClockError::Invalid`] if the block
+    /// is not an event, [`ClockError::Source`] if reading failed.
+    fn event(&self, cid: &Cid) -> Result<Arc<Event>, ClockError>;
+
+    /// The length of the longest path from this event to one without parents: 0 for an event
+    /// without parents, else one more than the greatest of its parents.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    fn generation(&self, cid: &Cid) -> Result<u64, ClockError>;
+}
+
+impl<S: EventSource + ?Sized> EventSource for &S {
+    fn event(&self, cid: &Cid) -> Result<Arc<Event>, ClockError> {
+        (**self).event(cid)
+    }
+
+    fn generation(&self, cid: &Cid) -> Result<u64, ClockError> {
+        (**self).generation(cid)
+    }
+}
+
+impl<S: EventSource + ?Sized> EventSource for Arc<S> {
+    fn event(&self, cid: &Cid) -> Result<Arc<Event>, ClockError> {
+        (**self).event(cid)
+    }
+
+    fn generation(&self, cid: &Cid) -> Result<u64, ClockError> {
+        (**self).generation(cid)
+    }
+}
+
+/// Why a question about events has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClockError {
+    /// An event is not in the source.
+    #[error("the event {0} is missing")]
+    Missing(Cid),
+    /// A block is not an event.
+    #[error("the block {cid} is not a valid event: {reason}")]
+    Invalid {
+        /// The block.
+        cid: Cid,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More events than the limit allows take part.
+    #[error("more than {0} events take part")]
+    TooMany(usize),
+    /// The events have no ancestor in common: they belong to unrelated ledgers.
+    #[error("the events have no common ancestor: they belong to unrelated ledgers")]
+    Unrelated,
+    /// The source failed.
+    #[error("reading an event failed")]
+    Source(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ClockError {
+    /// The missing block, if that is what went wrong.
+    #[must_use]
+    pub fn missing(&self) -> Option<Cid> {
+        match self {
+            ClockError::Missing(cid) => Some(*cid),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Which event sets each key last.
+
+use crate::cid::Cid;
+use crate::clock::{ClockError, Event, EventSource, Graph, Outcome, Region, Weigh, sweep};
+
+/// No event, or a value that is not known yet.
+const NONE: u32 = u32::MAX;
+
+/// For each key the event that wins it.
+#[derive(Debug, Default)]
+pub(super) struct Winners {
+    /// By key.
+    events: Vec<u32>,
+    /// By key: a place in `values`.
+    places: Vec<u32>,
+    values: Vec<Cid>,
+    /// Whether a pail delete is among the events, so that winners do not tell the result.
+    pub(super) deletes: bool,
+    /// How many of the events asked about are replayed.
+    pub(super) found: usize,
+}
+
+impl Winners {
+    /// Sweeps from `heads` and finds the winners; none if weights of this kind are out of range.
+    ///
+    /// Events marked in `marked` are counted.
+    pub(super) fn find<W: Weigh>(
+        graph: &mut Graph,
+        source: &impl EventSource,
+        heads: &[u32],
+        limit: usize,
+        marked: &[bool],
+    ) -> Result<Option<(Self, Region<W>)>, ClockError> {
+        let mut winners = Winners::default();
+        let outcome = sweep(graph, source, heads, limit, |graph, id, weights, event| {
+            winners.found += usize::from(marked.get(id as usize) == Some(&true));
+            winners.deletes |= graph.is_delete(id);
+            winners.visit(graph, id, weights, event);
+        })?;
+        Ok(match outcome {
+            Outcome::Done(region) => Some((winners, region)),
+            Outcome::OutOfRange => None,
+        })
+    }
+
+    fn visit<W: Weigh>(&mut self, graph: &Graph, id: u32, weights: &[W], event: Option<&Event>) {
+        if self.events.len() < graph.key_count() {
+            self.events.resize(graph.key_count(), NONE);
+            self.places.resize(graph.key_count(), NONE);
+        }
+        let mut puts = event.map(Event::puts);
+        for key in graph.keys_of(id) {
+            let value = puts.as_mut().and_then(Iterator::next);
+            let winner = &mut self.events[*key as usize];
+            // Of several puts of one event the last counts.
+            if *winner != NONE && *winner != id && !beats(graph, weights, id, *winner) {
+                continue;
+            }
+            *winner = id;
+            self.places[*key as usize] = match value {
+                Some((_, value)) => {
+                    self.values.push(value);
+                    self.values.len() as u32 - 1
+                }
+                None => NONE,
+            };
+        }
+    }
+
+    /// The keys that any event sets.
+    pub(super) fn keys(&self) -> Vec<u32> {
+        (0..self.events.len() as u32)
+            .filter(|key| self.events[*key as usize] != NONE)
+            .collect()
+    }
+
+    /// The keys that another event wins than in `before`, or that nobody won then.
+    pub(super) fn changed(&self, before: &[u32]) -> Vec<u32> {
+        (0..self.events.len() as u32)
+            .filter(|key| {
+                let at = *key as usize;
+                self.events[at] != NONE && before.get(at) != Some(&self.events[at])
+            })
+            .collect()
+    }
+
+    /// Makes sure that the values of `keys` are known.
+    pub(super) fn read(
+        &mut self,
+        graph: &Graph,
+        source: &impl EventSource,
+        keys: &[u32],
+    ) -> Result<(), ClockError> {
+        let mut events: Vec<u32> = keys
+            .iter()
+            .filter(|key| self.places[**key as usize] == NONE)
+            .map(|key| self.events[*key as usize])
+            .collect();
+        events.sort_unstable();
+        events.dedup();
+        for id in events {
+            let event = source.event(graph.cid(id))?;
+            for (key, (_, value)) in graph.keys_of(id).iter().zip(event.puts()) {
+                if self.events[*key as usize] == id {
+                    self.places[*key as usize] = self.values.len() as u32;
+                    self.values.push(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The winning value of a key whose value was read.
+    pub(super) fn value(&self, key: u32) -> Option<Cid> {
+        self.values.get(self.places[key as usize] as usize).copied()
+    }
+
+    /// The winning event of each key, for [`Self::changed`].
+    pub(super) fn into_events(mut self) -> Vec<u32> {
+        self.events.shrink_to_fit();
+        self.events
+    }
+}
+
+/// Whether `a` is applied after `b`: it has the smaller weight, or the greater CID text.
+fn beats<W: Weigh>(graph: &Graph, weights: &[W], a: u32, b: u32) -> bool {
+    let (x, y) = (weights[a as usize].weight(), weights[b as usize].weight());
+    x < y || x == y && graph.cid(a).cmp_text(graph.cid(b)).is_gt()
+}

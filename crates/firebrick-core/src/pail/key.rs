@@ -1,0 +1,71 @@
+//! Which keys the format allows.
+
+/// The longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 4096;
+
+/// Why text cannot be a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The empty key.
+    #[error("a key must not be empty")]
+    Empty,
+    /// Longer than [`MAX_KEY_BYTES`].
+    #[error("a key has at most {MAX_KEY_BYTES} characters, this one has {0}")]
+    TooLong(usize),
+    /// A character outside printable ASCII.
+    #[error("a key consists of printable ASCII characters; the byte at {at} is {byte:#04x}")]
+    Character {
+        /// The byte.
+        byte: u8,
+        /// Its position.
+        at: usize,
+    },
+}
+
+/// Checks that `key` is one to 4096 characters of printable ASCII (`0x20` to `0x7e`).
+///
+/// # Errors
+/// [`KeyError`] says what is wrong.
+pub fn check_key(key: &str) -> Result<(), KeyError> {
+    let bytes = key.as_bytes();
+    if bytes.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    if bytes.len() > MAX_KEY_BYTES {
+        return Err(KeyError::TooLong(bytes.len()));
+    }
+    if is_printable(bytes) {
+        return Ok(());
+    }
+    match bytes.iter().position(|byte| !is_printable(&[*byte])) {
+        Some(at) => Err(KeyError::Character {
+            byte: bytes[at],
+            at,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether all bytes are printable ASCII. Without an early exit, so that it is vectorised.
+pub(super) fn is_printable(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .fold(true, |ok, byte| ok & (byte.wrapping_sub(0x20) < 0x5f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_printable_ascii_of_bounded_length() {
+        assert_eq!(check_key(" ~"), Ok(()));
+        assert_eq!(check_key(&"x".repeat(4096)), Ok(()));
+        assert_eq!(check_key(""), Err(KeyError::Empty));
+        assert_eq!(check_key(&"x".repeat(4097)), Err(KeyError::TooLong(4097)));
+        for (key, byte, at) in [("a\nb", 10, 1), ("\u{7f}", 0x7f, 0), ("ab\u{e9}", 0xc3, 2)] {
+            assert_eq!(check_key(key), Err(KeyError::Character { byte, at }));
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! A version of the tree, and the nodes that hold its unsaved shards.
+
+use std::sync::Arc;
+
+use super::{PailError, Shard, ShardSource, check_key};
+use crate::block::Block;
+use crate::cid::{Cid, Codec};
+
+/// The root of the tree without keys, `bafyreihh6nbfbhgkf5lz7hhsscjgiquw426rxzr3fprbgonekzmyvirrhe`.
+pub const EMPTY_ROOT: Cid = Cid::from_digest(
+    Codec::DagCbor,
+    [
+        0xe7, 0xf3, 0x42, 0x50, 0x9c, 0xca, 0x2f, 0x57, 0x9f, 0x9c, 0xf2, 0x90, 0x92, 0x64, 0x42,
+        0x96, 0xe6, 0xbd, 0x1b, 0xe6, 0x3b, 0x2b, 0xe2, 0x13, 0x39, 0xa4, 0x56, 0x59, 0x8a, 0xa2,
+        0x31, 0x39,
+    ],
+);
+
+/// One immutable version of the pail.
+///
+/// Cloning is cheap. The version stays readable for as long as the source keeps the shards that
+/// were saved when it was made; its unsaved shards are part of it.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: Cid,
+    /// The root's node, if the root is not in the source yet.
+    node: Option<Arc<Node>>,
+}
+
+/// A shard that is not in the source yet, with those of its children that are not either.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) cid: Cid,
+    pub(super) shard: Shard,
+    /// Ascending by the first character of the entry.
+    children: Box<[(u8, Arc<Node>)]>,
+    /// Encoded bytes of this shard and of those below that are not in the source.
+    bytes: usize,
+}
+
+impl Node {
+    pub(super) fn new(shard: Shard, children: Vec<(u8, Arc<Node>)>) -> Arc<Self> {
+        let cid = Cid::of(Codec::DagCbor, shard.bytes());
+        let below: usize = children.iter().map(|(_, child)| child.bytes).sum();
+        Arc::new(Self {
+            cid,
+            bytes: shard.bytes().len() + below,
+            shard,
+            children: children.into_boxed_slice(),
+        })
+    }
+
+    fn child(&self, first: u8) -> Option<&Arc<Node>> {
+        let at = self
+            .children
+            .binary_search_by_key(&first, |(c, _)| *c)
+            .ok()?;
+        Some(&self.children[at].1)
+    }
+
+    fn block(&self) -> Block {
+        Block {
+            cid: self.cid,
+            bytes: self.shard.bytes().clone(),
+        }
+    }
+}
+
+impl Drop for Node {
+    /// A chain of nodes can be 4096 long: too long for the recursion that would be the default.
+    fn drop(&mut self) {
+        if self.children.is_empty() {
+            return;
+        }
+        let mut below = std::mem::take(&mut self.children).into_vec();
+        while let Some((_, node)) = below.pop() {
+            if let Some(mut node) = Arc::into_inner(node) {
+                below.extend(std::mem::take(&mut node.children));
+            }
+        }
+    }
+}
+
+/// A shard that can be read, from memory or from the source.
+#[derive(Clone, Debug)]
+pub(super) enum Handle {
+    Unsaved(Arc<Node>),
+    Stored(Cid, Arc<Shard>),
+}
+
+impl Handle {
+    /// The shard `cid` from the source; its prefix must be the one that its place demands.
+    pub(super) fn load(
+        source: &impl ShardSource,
+        cid: Cid,
+        prefix: &[u8],
+    ) -> Result<Self, PailError> {
+        let shard = match source.shard(&cid) {
+            // Nobody needs to store the empty tree to read it.
+            Err(PailError::Missing(_)) if cid == EMPTY_ROOT => Arc::new(empty_shard()),
+            answer => answer?,
+        };
+        if shard.prefix() != prefix {
+            return Err(PailError::Invalid {
+                cid,
+                reason: "its prefix is not the one of its place in the tree",
+            });
+        }
+        Ok(Handle::Stored(cid, shard))
+    }
+
+    pub(super) fn cid(&self) -> Cid {
+        match self {
+            Handle::Unsaved(node) => node.cid,
+            Handle::Stored(cid, _) => *cid,
+        }
+    }
+
+    pub(super) fn shard(&self) -> &Shard {
+        match self {
+            Handle::Unsaved(node) => &node.shard,
+            Handle::Stored(_, shard) => shard,
+        }
+    }
+
+    /// The unsaved children.
+    pub(super) fn nodes(&self) -> &[(u8, Arc<Node>)] {
+        match self {
+            Handle::Unsaved(node) => &node.children,
+            Handle::Stored(..) => &[],
+        }
+    }
+
+    /// The child `cid` of the entry that begins with `first`; its prefix must be `prefix`.
+    pub(super) fn child(
+        &self,
+        source: &impl ShardSource,
+        first: u8,
+        cid: Cid,
+        prefix: &[u8],
+    ) -> Result<Self, PailError> {
+        if let Handle::Unsaved(node) = self
+            && let Some(child) = node.child(first)
+        {
+            return Ok(Handle::Unsaved(Arc::clone(child)));
+        }
+        Handle::load(source, cid, prefix)
+    }
+
+    pub(super) fn block(&self) -> Block {
+        Block {
+            cid: self.cid(),
+            bytes: self.shard().bytes().clone(),
+        }
+    }
+}
+
+pub(super) fn empty_shard() -> Shard {
+    Shard::build(b"", [].into_iter())
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Tree {
+    /// The tree without keys.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self::at(EMPTY_ROOT)
+    }
+
+    /// The version with this root, whose shards are in the source.
+    #[must_use]
+    pub const fn at(root: Cid) -> Self {
+        Self { root, node: None }
+    }
+
+    pub(super) fn of(node: Arc<Node>) -> Self {
+        Self {
+            root: node.cid,
+            node: Some(node),
+        }
+    }
+
+    /// The CID of the root shard: it stands for the whole version.
+    #[must_use]
+    pub fn root(&self) -> Cid {
+        self.root
+    }
+
+    pub(super) fn handle(&self, source: &impl ShardSource) -> Result<Handle, PailError> {
+        match &self.node {
+            Some(node) => Ok(Handle::Unsaved(Arc::clone(node))),
+            None => Handle::load(source, self.root, b""),
+        }
+    }
+
+    /// The value of `key`. A key that the format does not allow has none.
+    ///
+    /// # Errors
+    /// [`PailError`] if a shard on the way is missing or damaged.
+    pub fn get(&self, source: &impl ShardSource, key: &str) -> Result<Option<Cid>, PailError> {
+        if check_key(key).is_err() {
+            return Ok(None);
+        }
+        let key = key.as_bytes();
+        let mut at = self.handle(source)?;
+        for depth in 0..key.len() {
+            let Some(entry) = at.shard().find(key[depth]) else {
+                return Ok(None);
+            };
+            let Some(child) = entry.child else {
+                return Ok(entry.value.filter(|_| entry.key == &key[depth..]));
+            };
+            if depth + 1 == key.len() {
+                return Ok(entry.value);
+            }
+            at = at.child(source, key[depth], child, &key[..=depth])?;
+        }
+        Ok(None)
+    }
+
+    /// The shards of this version that are not in the source, children before their parents, in
+    /// the order in which the format emits them (format §5.3).
+    #[must_use]
+    pub fn unsaved(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let Some(root) = &self.node else {
+            return blocks;
+        };
+        let mut stack = vec![(&**root, 0)];
+        while let Some((node, next)) = stack.last_mut() {
+            if let Some((_, child)) = node.children.get(*next) {
+                *next += 1;
+                stack.push((child, 0));
+            } else {
+                blocks.push(node.block());
+                stack.pop();
+            }
+        }
+        blocks
+    }
+
+    /// The encoded bytes of the shards that are not in the source.
+    #[must_use]
+    pub fn unsaved_bytes(&self) -> usize {
+        self.node.as_ref().map_or(0, |node| node.bytes)
+    }
+
+    /// The same version with nothing in memory, for use once [`Self::unsaved`] is stored.
+    #[must_use]
+    pub fn saved(&self) -> Self {
+        Self::at(self.root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_root_is_the_formats() {
+        assert_eq!(Cid::of(Codec::DagCbor, empty_shard().bytes()), EMPTY_ROOT);
+        assert_eq!(
+            EMPTY_ROOT.to_string(),
+            "bafyreihh6nbfbhgkf5lz7hhsscjgiquw426rxzr3fprbgonekzmyvirrhe"
+        );
+    }
+}
