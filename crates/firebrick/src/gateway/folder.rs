@@ -17,7 +17,9 @@
 //!
 //! CARs are written without a sync. [`Gateway::announce`] and [`Gateway::write_pointer`] first sync
 //! what this gateway has put and not yet synced, then write the slot or pointer durably: a slot
-//! never survives a power loss that a CAR named by it doesn't survive.
+//! never survives a power loss that a CAR named by it doesn't survive. Syncing each CAR as it is
+//! written costs as much (0.35 ms each on ext4), but then the caller waits for the disk between two
+//! CARs.
 
 mod files;
 mod layout;
@@ -29,7 +31,6 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +85,8 @@ pub struct FolderGateway {
 struct Folder {
     layout: Layout,
     env: Arc<dyn Env>,
-    writable: AtomicBool,
+    /// Why the folder can't be written, if it can't.
+    read_only: Mutex<Option<GatewayError>>,
     /// CARs that were put and not yet synced.
     unsynced: Mutex<BTreeMap<PathBuf, Sync>>,
     /// Slots that were seen, as some file systems' listings skip a file that is being replaced.
@@ -102,7 +104,7 @@ impl FolderGateway {
             folder: Arc::new(Folder {
                 layout: Layout::new(path),
                 env,
-                writable: AtomicBool::new(true),
+                read_only: Mutex::default(),
                 unsynced: Mutex::default(),
                 seen_slots: Mutex::default(),
             }),
@@ -156,7 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Folder {
     fn put(&self, name: &str, bytes: &[u8]) -> GatewayResult<()> {
         let path = self.layout.data.join(name);
-        if !self.holds(&path, bytes) {
+        if !files::holds(&path, bytes) {
             self.replace(&path, bytes, Sync::Later)?;
         }
         // Also if it was there: whoever wrote it may have died before syncing it.
@@ -201,7 +203,7 @@ impl Gateway for FolderGateway {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let write = self.folder.writable.load(Ordering::Relaxed);
+        let write = lock(&self.folder.read_only).is_none();
         Capabilities {
             write,
             notify: true,

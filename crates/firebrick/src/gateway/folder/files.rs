@@ -11,7 +11,7 @@ use super::{Folder, lock};
 use crate::gateway::GatewayResult;
 use crate::gateway::error::{GatewayError, GatewayErrorKind};
 
-/// Files up to this size are compared with what is to be written in one read.
+/// Bytes compared at a time.
 const COMPARE_CHUNK: usize = 64 << 10;
 
 /// When a file is made durable.
@@ -29,6 +29,7 @@ pub(super) enum Sync {
 impl Folder {
     /// Writes a file so that its name shows the old content or the new one, never anything else.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8], sync: Sync) -> GatewayResult<()> {
+        self.check_writable()?;
         let directory = path.parent().unwrap_or(&self.layout.root);
         let temporary = self.temporary_in(directory);
         let written = write_new(&temporary, bytes, sync)
@@ -110,31 +111,19 @@ impl Folder {
         }
     }
 
-    /// Whether a file has exactly this content. If in doubt, no.
-    #[allow(clippy::unused_self)]
-    pub(super) fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
-        let Ok(mut file) = File::open(path) else {
-            return false;
-        };
-        let same_length = file
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
-        let mut buffer = vec![0; bytes.len().min(COMPARE_CHUNK)];
-        same_length
-            && bytes.chunks(COMPARE_CHUNK).all(|chunk| {
-                let buffer = &mut buffer[..chunk.len()];
-                file.read_exact(buffer).is_ok() && buffer == chunk
-            })
-    }
-
     /// Removes a file, which may be gone already.
     pub(super) fn remove(&self, path: &Path) -> GatewayResult<()> {
+        self.check_writable()?;
         lock(&self.unsynced).remove(path);
         match fs::remove_file(path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.explain("can't be removed", path, error)),
         }
+    }
+
+    fn check_writable(&self) -> GatewayResult<()> {
+        lock(&self.read_only).clone().map_or(Ok(()), Err)
     }
 
     /// A path for a temporary file in `directory`.
@@ -148,8 +137,8 @@ impl Folder {
     pub(super) fn gone(&self) -> GatewayError {
         let root = self.layout.root.display();
         let message = format!(
-            "the folder {root} isn't there, or has lost its directories `data` and `meta`; is its \
-             drive mounted? It is tried again, or attach it anew"
+            "the folder {root} isn't there, or not its directories `data` and `meta`; is its drive \
+             mounted? It is tried again; if the folder is lost for good, attach it anew"
         );
         GatewayError::new(GatewayErrorKind::Unavailable, message)
     }
@@ -158,7 +147,9 @@ impl Folder {
     pub(super) fn explain(&self, what: &str, path: &Path, error: io::Error) -> GatewayError {
         use io::ErrorKind as E;
         let (kind, advice) = match error.kind() {
-            E::NotFound if !self.layout.meta.is_dir() => return self.gone().with_source(error),
+            E::NotFound if !(self.layout.meta.is_dir() && self.layout.data.is_dir()) => {
+                return self.gone().with_source(error);
+            }
             E::PermissionDenied => (
                 GatewayErrorKind::Denied,
                 "check the owner and the permissions of the folder",
@@ -195,6 +186,22 @@ impl Folder {
         let message = format!("{} {what}: {error}; {advice}", path.display());
         GatewayError::new(kind, message).with_source(error)
     }
+}
+
+/// Whether a file has exactly this content. If in doubt, no.
+pub(super) fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    let same_length = file
+        .metadata()
+        .is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
+    let mut buffer = vec![0; bytes.len().min(COMPARE_CHUNK)];
+    same_length
+        && bytes.chunks(COMPARE_CHUNK).all(|chunk| {
+            let buffer = &mut buffer[..chunk.len()];
+            file.read_exact(buffer).is_ok() && buffer == chunk
+        })
 }
 
 fn write_new(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {

@@ -3,13 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use firebrick_core::Cid;
 
-use super::Folder;
 use super::files::Sync;
+use super::{Folder, lock};
 use crate::gateway::GatewayResult;
 use crate::gateway::announcement::{SLOT_ID_LEN, is_slot_byte};
 use crate::gateway::error::{GatewayError, GatewayErrorKind};
@@ -100,16 +99,16 @@ impl Folder {
     /// it can be written.
     pub(super) fn prepare(&self) -> GatewayResult<()> {
         let existing = self.inspect()?;
+        *lock(&self.read_only) = None;
         match self.make_layout() {
             Ok(()) => {
-                self.writable.store(true, Ordering::Relaxed);
                 self.remove_stale_temporaries();
                 Ok(())
             }
             // A folder that can only be read still gives what others put there.
             Err(error) if existing && is_not_writable(&error) => {
-                self.writable.store(false, Ordering::Relaxed);
-                tracing::warn!(folder = %self.layout.root.display(), %error, "read-only");
+                tracing::warn!(%error, "the folder can only be read");
+                *lock(&self.read_only) = Some(error);
                 Ok(())
             }
             Err(error) => Err(error),
