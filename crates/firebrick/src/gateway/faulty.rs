@@ -6,7 +6,7 @@
 
 mod calls;
 mod plan;
-#[cfg(test)]
+#[cfg(all(test, feature = "memory"))]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -333,6 +333,7 @@ mod tests {
         }
     }
 
+    #[cfg(all(feature = "memory", feature = "folder"))]
     #[test]
     fn refusals_say_what_to_write() {
         let (kind, text) = refusal("ftp://x");

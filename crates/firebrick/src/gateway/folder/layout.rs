@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use firebrick_core::Cid;
 
@@ -189,6 +189,13 @@ impl Folder {
             .map_err(|error| self.explain("can't be written", directory, error))
     }
 
+    fn is_stale(&self, path: &Path) -> bool {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+        let now = UNIX_EPOCH + Duration::from_millis(self.env.unix_ms());
+        let age = modified.map(|time| now.duration_since(time));
+        matches!(age, Ok(Ok(age)) if age > STALE_TEMPORARY)
+    }
+
     /// Clears away what writers left that died in the middle. Failing at it does no harm.
     fn remove_stale_temporaries(&self) {
         let Layout {
@@ -197,7 +204,7 @@ impl Folder {
         for directory in [data, meta, heads] {
             for name in list_names(directory).unwrap_or_default() {
                 let path = directory.join(&name);
-                if is_temporary_name(&name) && is_older_than(&path, STALE_TEMPORARY) {
+                if is_temporary_name(&name) && self.is_stale(&path) {
                     let _ = fs::remove_file(path);
                 }
             }
@@ -210,12 +217,6 @@ fn is_not_writable(error: &GatewayError) -> bool {
         error.kind(),
         GatewayErrorKind::ReadOnly | GatewayErrorKind::Denied
     )
-}
-
-fn is_older_than(path: &Path, age: Duration) -> bool {
-    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-    let passed = modified.map(|time| SystemTime::now().duration_since(time));
-    matches!(passed, Ok(Ok(passed)) if passed > age)
 }
 
 fn is_empty(directory: &Path) -> bool {

@@ -8,6 +8,9 @@ use super::*;
 const FOLDER: &str = "FIREBRICK_CROWD_FOLDER";
 const WRITER: &str = "FIREBRICK_CROWD_WRITER";
 
+/// What each writer does, times.
+const ROUNDS: usize = 80;
+
 /// Slots that exist all the time, per writer.
 const LASTING: usize = 6;
 
@@ -66,7 +69,7 @@ async fn child() {
     let (Ok(path), Ok(writer)) = (std::env::var(FOLDER), std::env::var(WRITER)) else {
         return;
     };
-    write(Path::new(&path), writer.parse().unwrap(), 150).await;
+    write(Path::new(&path), writer.parse().unwrap(), ROUNDS).await;
 }
 
 fn start_child(path: &Path, writer: usize) -> Child {
@@ -132,7 +135,7 @@ async fn crowd(path: &Path, processes: usize, tasks: usize) {
     for writer in processes..writers {
         let (done, path) = (Arc::clone(&done), path.to_owned());
         writing.push(tokio::spawn(async move {
-            write(&path, writer, 150).await;
+            write(&path, writer, ROUNDS).await;
             done.fetch_add(1, Ordering::Relaxed);
         }));
     }
@@ -154,7 +157,7 @@ async fn crowd(path: &Path, processes: usize, tasks: usize) {
     let pointer = gateway.read_pointer().await.unwrap().unwrap();
     check_whole(&pointer);
     let cars = gateway.list_cars().await.unwrap().unwrap();
-    assert_eq!(cars.len(), writers * 150);
+    assert_eq!(cars.len(), writers * ROUNDS);
     let listings = listings.load(Ordering::Relaxed);
     assert!(listings > 20, "only {listings} listings ran meanwhile");
 }
