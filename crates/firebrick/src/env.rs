@@ -131,7 +131,7 @@ impl<F: Future> Future for Named<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let poll = self.future.as_mut().poll(context);
         if poll.is_pending() {
-            sim::report_wait(|| self.label.to_owned());
+            sim::report_wait(sim::Wait::Named(self.label));
         }
         poll
     }

@@ -47,7 +47,7 @@ use super::rng::Rng;
 pub use self::process::SimEnv;
 pub use self::replay::{Diverged, check_replay};
 pub use self::stuck::{Stuck, StuckReason, StuckTask};
-pub(crate) use self::task::report_wait;
+pub(crate) use self::task::{Wait, report_wait};
 pub use self::task::{note, noting};
 
 /// Polls at one instant before a run counts as going round in circles.
@@ -208,7 +208,7 @@ impl Executor {
                 }
                 Turn::Stuck(reason) => {
                     self.shared.ready.remove(MAIN);
-                    return Err(self.stuck(reason, main_waits));
+                    return Err(self.stuck(reason, &main_waits));
                 }
             }
         }
@@ -284,7 +284,7 @@ impl Executor {
         due.into_values().for_each(Waker::wake);
     }
 
-    fn stuck(&self, reason: StuckReason, main_waits: Vec<String>) -> Stuck {
+    fn stuck(&self, reason: StuckReason, main_waits: &[Wait]) -> Stuck {
         let state = self.shared.state();
         let mut tasks = vec![StuckTask::main(main_waits)];
         tasks.extend(state.tasks.values().map(|task| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::task::{Task, TaskId, report_wait};
+use super::task::{Task, TaskId, Wait, report_wait};
 use super::{Executor, Shared};
 use crate::env::rng::Rng;
 use crate::env::{Env, yield_now};
@@ -198,7 +198,7 @@ impl Env for SimEnv {
                 process: self.process,
                 future: Some(task),
                 waker,
-                waits: vec!["its first turn".into()],
+                waits: vec![Wait::Named("its first turn")],
                 polled_at,
             },
         );
@@ -274,7 +274,7 @@ impl Future for Sleep {
                 drop(state);
                 self.timer = Some(key);
             }
-            report_wait(|| format!("sleep until {due:?}"));
+            report_wait(Wait::Sleep(due));
             return Poll::Pending;
         }
         self.timer = None;

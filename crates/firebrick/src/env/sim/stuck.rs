@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::process::Process;
-use super::task::Task;
+use super::task::{Task, Wait};
 
 /// A run that didn't end, with what every task waits for.
 #[derive(Clone)]
@@ -47,11 +47,11 @@ pub struct StuckTask {
 }
 
 impl StuckTask {
-    pub(super) fn main(waits: Vec<String>) -> Self {
+    pub(super) fn main(waits: &[Wait]) -> Self {
         Self {
             process: "scenario".into(),
             name: "main".into(),
-            waits: waits.into_iter().rev().collect(),
+            waits: outermost_first(waits),
             idle: Duration::ZERO,
         }
     }
@@ -60,10 +60,14 @@ impl StuckTask {
         Self {
             process: process.describe(),
             name: task.name.to_string(),
-            waits: task.waits.iter().rev().cloned().collect(),
+            waits: outermost_first(&task.waits),
             idle: now.saturating_sub(task.polled_at),
         }
     }
+}
+
+fn outermost_first(waits: &[Wait]) -> Vec<String> {
+    waits.iter().rev().map(Wait::to_string).collect()
 }
 
 impl fmt::Display for Stuck {

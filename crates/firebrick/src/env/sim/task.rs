@@ -16,6 +16,22 @@ pub(super) type TaskId = u64;
 /// The future given to `run_until`.
 pub(super) const MAIN: TaskId = 0;
 
+/// What a task waits for. Made at every poll, put into words only for a report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    Named(&'static str),
+    Sleep(Duration),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Named(label) => f.write_str(label),
+            Wait::Sleep(due) => write!(f, "sleep until {due:?}"),
+        }
+    }
+}
+
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) process: usize,
@@ -23,7 +39,7 @@ pub(super) struct Task {
     pub(super) future: Option<BoxFuture<'static, ()>>,
     pub(super) waker: Waker,
     /// What it waited for after its last poll, innermost first.
-    pub(super) waits: Vec<String>,
+    pub(super) waits: Vec<Wait>,
     pub(super) polled_at: Duration,
 }
 
@@ -102,7 +118,7 @@ struct Running {
     shared: Arc<Shared>,
     id: TaskId,
     name: Arc<str>,
-    waits: Vec<String>,
+    waits: Vec<Wait>,
 }
 
 /// Guard of one poll.
@@ -123,7 +139,7 @@ impl Current {
     }
 
     /// Ends the poll and tells what the task waits for.
-    pub(super) fn leave(self) -> Vec<String> {
+    pub(super) fn leave(self) -> Vec<Wait> {
         let running = CURRENT.with(|current| current.borrow_mut().take());
         running.map(|running| running.waits).unwrap_or_default()
     }
@@ -147,10 +163,10 @@ impl Drop for Current {
 }
 
 /// Tells the simulator what the current task waits for. Does nothing outside of it.
-pub(crate) fn report_wait(label: impl FnOnce() -> String) {
+pub(crate) fn report_wait(wait: Wait) {
     CURRENT.with(|current| {
         if let Some(running) = &mut *current.borrow_mut() {
-            running.waits.push(label());
+            running.waits.push(wait);
         }
     });
 }
