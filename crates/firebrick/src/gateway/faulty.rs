@@ -6,7 +6,8 @@
 
 mod calls;
 mod plan;
-#[cfg(all(test, feature = "memory"))]
+#[cfg(feature = "memory")]
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
