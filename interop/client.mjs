@@ -188,6 +188,14 @@ export class Client {
     return crdt[index ? "indexBlockstore" : "blockstore"].loader.carLog.asArray().map((group) => group.map(String));
   }
 
+  // The root that the head stands for, without reading on.
+  async root() {
+    await this.db.ready();
+    const { blockstore, clock } = this.db.ledger.crdt;
+    const { root } = await pailRoot({ get: async (cid) => (await blockstore.get(cid)) || undefined }, clock.head);
+    return String(root);
+  }
+
   // The resolved root and the document CID of every id: what "equal" means between implementations.
   async state() {
     await this.db.ready();

@@ -121,3 +121,19 @@ test("after a file was read, it cannot attach", async (t) => {
   const { error } = await failing(dir, "one", [{ op: "put", doc: { _id: "f", _files: { file } } }, { op: "reopen" }, { op: "file", id: "f", name: "file" }, { op: "attach", url: dir, name: "hub" }], ...insecure);
   assert.match(error, /FileFPBlock/);
 });
+
+test("a value that comes back in a merge makes every document unreadable", async (t) => {
+  const dir = temporaryDirectory(t);
+  const insecure = ["--storekey", "insecure"];
+  const attach = { op: "attach", url: dir, name: "hub" };
+  const put = (_id, done) => ({ op: "put", doc: { _id, done } });
+  await values(dir, "left", [put("task-1", false), put("task-2", false)], ...insecure);
+  await values(dir, "left", [attach, { op: "idle" }], ...insecure);
+  await values(dir, "right", [attach, { op: "idle" }], ...insecure);
+  // Apart: one ticks a task twice, the other one adds a task beside it.
+  await values(dir, "left", [put("task-1", true), put("task-1", false), put("task-1", true)], ...insecure);
+  await values(dir, "right", [put("task-3", false), put("x", 1), put("y", 2), put("z", 3)], ...insecure);
+  await values(dir, "right", [attach, { op: "idle" }], ...insecure);
+  const answer = await failing(dir, "left", [{ op: "open" }, attach, { op: "allDocs" }], ...insecure);
+  assert.match(answer.error ?? "no error", /missing (linked )?block/i);
+});
