@@ -2,10 +2,23 @@
 //! together by atomic commits.
 //!
 //! [`Store`] is the only thing that the rest of the library knows about local storage.
-//! [`MemoryStore`] keeps everything in memory.
+//! [`MemoryStore`] keeps everything in memory, [`LogStore`] in a directory.
 
+mod checkpoint;
+mod descriptor;
+mod disk;
+#[cfg(test)]
+mod disk_memory;
 mod error;
+mod frame;
+mod holder;
+mod index;
+mod log;
 mod memory;
+mod recover;
+mod replay;
+mod run;
+mod vault;
 
 use std::fmt;
 
@@ -13,7 +26,9 @@ use bytes::Bytes;
 use firebrick_core::{Block, Cid};
 
 pub use error::StoreError;
+pub use log::{LogOptions, LogStore};
 pub use memory::MemoryStore;
+pub use vault::StoreKey;
 
 /// A block on its way into the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,7 +36,8 @@ pub struct StoredBlock {
     /// The block.
     pub block: Block,
     /// The generation of an event: one more than the greatest of its parents'. 0 for every other
-    /// block, and for an event whose parents are not known yet.
+    /// block, and for an event whose parents are not known yet. It is a fact about the block, so it
+    /// never changes from one number to another, only from 0 to the right one.
     pub generation: u64,
 }
 
@@ -37,8 +53,8 @@ impl From<Block> for StoredBlock {
 /// One atomic change of a store: everything in it happens, or nothing.
 #[derive(Clone, Copy, Default)]
 pub struct Commit<'a> {
-    /// Blocks to add. A block that is there already may be given again; a greater generation then
-    /// replaces the one that was stored.
+    /// Blocks to add. A block that is there already may be given again; its generation then replaces
+    /// one that was stored as 0.
     pub blocks: &'a [StoredBlock],
     /// The new head, or `None` to leave it.
     pub head: Option<&'a [Cid]>,

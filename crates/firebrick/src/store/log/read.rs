@@ -1,0 +1,324 @@
+//! Finding and reading blocks.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use firebrick_core::Cid;
+use hashbrown::HashMap;
+
+use super::super::StoreError;
+use super::super::disk::{Disk, DiskFile};
+use super::super::replay::segment_name;
+use super::super::run::{Place, RunError};
+use super::super::vault::Name;
+use super::{LogStore, State, lock};
+
+/// Blocks that lie this close together are read by one call.
+const GAP_BYTES: u64 = 4 << 10;
+
+/// The most that one call reads to get several blocks.
+const SPAN_BYTES: u64 = 1 << 20;
+
+/// Files kept open for reading.
+const OPEN_FILES: usize = 64;
+
+/// The files of the log, opened when they are needed.
+#[derive(Debug)]
+pub(super) struct Segments {
+    disk: Arc<dyn Disk>,
+    open: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
+}
+
+impl Segments {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            open: Mutex::default(),
+        }
+    }
+
+    fn get(&self, segment: u32) -> io::Result<Arc<dyn DiskFile>> {
+        let mut open = lock(&self.open);
+        if let Some(file) = open.get(&segment) {
+            return Ok(file.clone());
+        }
+        let file = self
+            .disk
+            .open(&segment_name(segment), false)?
+            .ok_or(io::ErrorKind::NotFound)?;
+        if open.len() >= OPEN_FILES {
+            open.clear();
+        }
+        open.insert(segment, file.clone());
+        Ok(file)
+    }
+
+    /// Forgets a file that is about to be removed or was replaced.
+    pub(super) fn clear(&self) {
+        lock(&self.open).clear();
+    }
+}
+
+impl State {
+    /// Where a block lies if that is not in the index yet.
+    pub(super) fn recent(&self, name: Name) -> [Option<Place>; 2] {
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.get(&name));
+        [self.delta.get(&name).copied(), frozen.copied()]
+    }
+}
+
+impl LogStore {
+    /// Calls `visit` with each place of a block until it answers `true`.
+    pub(super) fn find(
+        &self,
+        name: Name,
+        visit: &mut dyn FnMut(Place) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut rebuilt = false;
+        loop {
+            let (recent, index) = {
+                let state = self.state();
+                (state.recent(name), state.index.clone())
+            };
+            if recent.into_iter().flatten().any(&mut *visit) {
+                return Ok(());
+            }
+            match index.find(name, &mut *visit) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.on_index_error(error, &index, &mut rebuilt)?,
+            }
+        }
+    }
+
+    /// Makes a damaged index again, once.
+    fn on_index_error(
+        &self,
+        error: RunError,
+        index: &Arc<super::Index>,
+        rebuilt: &mut bool,
+    ) -> Result<(), StoreError> {
+        match error {
+            RunError::Io(error) => Err(StoreError::io("read the block index", error)),
+            RunError::Damaged { .. } if !*rebuilt => {
+                *rebuilt = true;
+                self.rebuild_index(index)
+            }
+            RunError::Damaged { .. } => Err(StoreError::Damaged {
+                what: error.to_string(),
+            }),
+        }
+    }
+
+    pub(super) fn find_generation(&self, cid: &Cid) -> Result<Option<u64>, StoreError> {
+        let mut best = None;
+        self.find(self.vault.name(cid), &mut |place| {
+            best = best.max(Some(place.generation));
+            // 0 may mean that it was not known at that time.
+            place.generation > 0
+        })?;
+        Ok(best)
+    }
+
+    pub(super) fn is_here(&self, cid: &Cid) -> Result<bool, StoreError> {
+        let name = self.vault.name(cid);
+        if self.is_bad(name) {
+            return Ok(false);
+        }
+        let mut found = false;
+        self.find(name, &mut |_| {
+            found = true;
+            true
+        })?;
+        Ok(found)
+    }
+
+    fn is_bad(&self, name: Name) -> bool {
+        let state = self.state();
+        !state.bad.is_empty() && state.bad.contains(&name)
+    }
+
+    pub(super) fn read_one(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let name = self.vault.name(cid);
+        let mut good = None;
+        let mut failed: Option<Failure> = None;
+        self.find(name, &mut |place| match self.read_place(cid, name, place) {
+            Ok(bytes) => {
+                good = Some(bytes);
+                true
+            }
+            Err(failure) => {
+                failed = Some(failure);
+                false
+            }
+        })?;
+        match (good, failed) {
+            (Some(bytes), _) => Ok(Some(bytes)),
+            (None, None) => Ok(None),
+            (None, Some(Failure::System(error))) => Err(StoreError::io("open the log", error)),
+            (None, Some(Failure::Damaged(place))) => {
+                let error = StoreError::Corrupt { cid: *cid, place };
+                let mut state = self.state_mut();
+                if state.bad.insert(name) {
+                    tracing::error!("{error}");
+                    state.block_damage.push(error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn read_place(&self, cid: &Cid, name: Name, place: Place) -> Result<Bytes, Failure> {
+        let file = self.segments.get(place.segment);
+        let file = file.map_err(|error| Failure::opening(place, error))?;
+        let mut sealed = vec![0; place.length as usize + self.vault.overhead()];
+        let read = file.read_at(&mut sealed, u64::from(place.offset));
+        match read {
+            Ok(read) if read == sealed.len() => self
+                .vault
+                .open_block(cid, name, sealed)
+                .ok_or_else(|| Failure::damaged(place, "it is not authentic")),
+            Ok(_) => Err(Failure::damaged(place, "the file ends before it")),
+            Err(error) => Err(Failure::damaged(place, &error.to_string())),
+        }
+    }
+
+    pub(super) fn read_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut wanted: Vec<(Name, usize)> = cids
+            .iter()
+            .enumerate()
+            .map(|(at, cid)| (self.vault.name(cid), at))
+            .collect();
+        wanted.sort_unstable();
+        let mut places = self.find_many(&wanted)?;
+        places.sort_unstable_by_key(|(place, ..)| (place.segment, place.offset));
+
+        let mut out = vec![None; cids.len()];
+        let mut buffer = Vec::new();
+        let mut rest = &places[..];
+        while !rest.is_empty() {
+            let (span, later) = rest.split_at(self.span(rest));
+            rest = later;
+            self.read_span(cids, span, &mut buffer, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Where blocks lie, given by ascending names.
+    fn find_many(&self, wanted: &[(Name, usize)]) -> Result<Vec<(Place, Name, usize)>, StoreError> {
+        let mut rebuilt = false;
+        loop {
+            let mut places = Vec::with_capacity(wanted.len());
+            let mut names = Vec::new();
+            let index = {
+                let state = self.state();
+                for (name, at) in wanted {
+                    match state.recent(*name).into_iter().flatten().next() {
+                        Some(place) => places.push((place, *name, *at)),
+                        None => names.push(*name),
+                    }
+                }
+                state.index.clone()
+            };
+            let mut found: HashMap<Name, Place> = HashMap::with_capacity(names.len());
+            match index.find_sorted(&names, |name, place| {
+                found.insert(name, place);
+            }) {
+                Ok(()) => {}
+                Err(error) => {
+                    self.on_index_error(error, &index, &mut rebuilt)?;
+                    continue;
+                }
+            }
+            if !found.is_empty() {
+                let recent: hashbrown::HashSet<usize> =
+                    places.iter().map(|(_, _, at)| *at).collect();
+                for (name, at) in wanted {
+                    if let Some(place) = found.get(name)
+                        && !recent.contains(at)
+                    {
+                        places.push((*place, *name, *at));
+                    }
+                }
+            }
+            return Ok(places);
+        }
+    }
+
+    fn end(&self, place: Place) -> u64 {
+        u64::from(place.offset) + u64::from(place.length) + self.vault.overhead() as u64
+    }
+
+    /// How many of the first places are worth one read.
+    fn span(&self, places: &[(Place, Name, usize)]) -> usize {
+        let first = places[0].0;
+        let mut end = self.end(first);
+        let mut count = 1;
+        for (place, ..) in &places[1..] {
+            let close = place.segment == first.segment
+                && u64::from(place.offset) <= end + GAP_BYTES
+                && self.end(*place) - u64::from(first.offset) <= SPAN_BYTES;
+            if !close {
+                break;
+            }
+            end = end.max(self.end(*place));
+            count += 1;
+        }
+        count
+    }
+
+    fn read_span(
+        &self,
+        cids: &[Cid],
+        span: &[(Place, Name, usize)],
+        buffer: &mut Vec<u8>,
+        out: &mut [Option<Bytes>],
+    ) -> Result<(), StoreError> {
+        let start = u64::from(span[0].0.offset);
+        let end = span.iter().map(|(place, ..)| self.end(*place)).max();
+        buffer.resize((end.unwrap_or(start) - start) as usize, 0);
+        let read = match self.segments.get(span[0].0.segment) {
+            Ok(file) => file.read_at(buffer, start).unwrap_or(0),
+            Err(_) => 0,
+        };
+        for (place, name, at) in span {
+            let from = (u64::from(place.offset) - start) as usize;
+            let to = (self.end(*place) - start) as usize;
+            let sealed = buffer[..read].get(from..to);
+            let opened =
+                sealed.and_then(|sealed| self.vault.open_block(&cids[*at], *name, sealed.to_vec()));
+            out[*at] = match opened {
+                Some(bytes) => Some(bytes),
+                // Alone it may be found elsewhere, or it gets its own error.
+                None => self.read_one(&cids[*at])?,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Why a place could not be read.
+enum Failure {
+    /// The bytes are not there or not the right ones.
+    Damaged(String),
+    /// The system is short of something; that says nothing about the block.
+    System(io::Error),
+}
+
+impl Failure {
+    fn opening(place: Place, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::damaged(place, "the file is missing")
+        } else {
+            Self::System(error)
+        }
+    }
+
+    fn damaged(place: Place, what: &str) -> Self {
+        Self::Damaged(format!(
+            "{} byte {}: {what}",
+            segment_name(place.segment),
+            place.offset
+        ))
+    }
+}

@@ -1,0 +1,315 @@
+//! Sealing what goes to the disk.
+//!
+//! From the caller's store key and the store's salt come three subkeys (HKDF-SHA256): one seals
+//! metadata, one seals blocks, one makes names. Each store has its own salt, so stores that share a
+//! store key share nothing else.
+//!
+//! **Names.** A block's CID is a hash of its plaintext, so whoever sees it can test guesses. On the
+//! disk a block therefore goes by its *name*: a pseudorandom function of the CID (CBC-MAC with
+//! AES-256 over its 33 significant bytes, a fixed length).
+//!
+//! **Nonces of blocks** are the first 12 bytes of the name. A CID fixes its plaintext, so sealing the
+//! same CID twice makes the same bytes and reveals only that they are the same. The codec is part of
+//! the name, because the same digest under another codec has other associated data, and two tags
+//! under one nonce would reveal the authentication key.
+//!
+//! **Nonces of metadata** begin with 12 random bytes at each open and count up from there.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aes::Aes256;
+use aes::cipher::{Block as AesBlock, BlockCipherEncrypt};
+use aes_gcm::aead::AeadInOut;
+use aes_gcm::{Aes256Gcm, KeyInit};
+use bytes::Bytes;
+use firebrick_core::Cid;
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// Bytes that a tag adds.
+pub(crate) const TAG_BYTES: usize = 16;
+
+/// Bytes of a nonce.
+pub(crate) const NONCE_BYTES: usize = 12;
+
+/// The key that a store is sealed with. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct StoreKey(Zeroizing<[u8; 32]>);
+
+impl StoreKey {
+    /// A key from 32 bytes, which must be random or derived from a secret.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKey(…)")
+    }
+}
+
+/// What a block is called on the disk.
+pub(crate) type Name = u128;
+
+/// Seals and opens everything that a store writes.
+pub(crate) struct Vault {
+    /// `None` in a store without encryption, which has the same layout but no tags.
+    ciphers: Option<Ciphers>,
+    names: Aes256,
+    check: [u8; 16],
+    nonce_prefix: [u8; 4],
+    nonce_counter: AtomicU64,
+}
+
+struct Ciphers {
+    meta: Aes256Gcm,
+    blocks: Aes256Gcm,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("sealed", &self.ciphers.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// `random` must be fresh in each process that opens the store for writing.
+    pub(crate) fn new(key: Option<&StoreKey>, salt: &[u8; 32], random: [u8; NONCE_BYTES]) -> Self {
+        // Without encryption the names are keyed by the salt alone, which hides nothing.
+        let secret = key.map_or([0; 32], |key| *key.0);
+        let derive = Hkdf::<Sha256>::new(Some(salt), &secret);
+        let subkey = |purpose: &str| {
+            let mut out = Zeroizing::new([0; 32]);
+            derive
+                .expand_multi_info(&[b"firebrick store 1 ", purpose.as_bytes()], &mut *out)
+                .expect("32 bytes is a valid length for HKDF");
+            out
+        };
+        let [a, b, c, d, counter @ ..] = random;
+        let mut check = [0; 16];
+        check.copy_from_slice(&subkey("check")[..16]);
+        Self {
+            ciphers: key.map(|_| Ciphers {
+                meta: Aes256Gcm::new(&(*subkey("metadata")).into()),
+                blocks: Aes256Gcm::new(&(*subkey("blocks")).into()),
+            }),
+            names: Aes256::new(&(*subkey("names")).into()),
+            check,
+            nonce_prefix: [a, b, c, d],
+            nonce_counter: AtomicU64::new(u64::from_le_bytes(counter)),
+        }
+    }
+
+    /// A value that tells whether a key is the right one, and nothing about it.
+    pub(crate) fn check(&self) -> &[u8; 16] {
+        &self.check
+    }
+
+    /// Bytes that sealing adds.
+    pub(crate) fn overhead(&self) -> usize {
+        if self.ciphers.is_some() { TAG_BYTES } else { 0 }
+    }
+
+    /// The name of a block.
+    pub(crate) fn name(&self, cid: &Cid) -> Name {
+        let [first, second] = halves(cid.digest());
+        let mut block = AesBlock::<Aes256>::from(first);
+        self.names.encrypt_block(&mut block);
+        xor(&mut block.0, &second);
+        self.names.encrypt_block(&mut block);
+        block.0[0] ^= cid.codec() as u8;
+        self.names.encrypt_block(&mut block);
+        u128::from_be_bytes(block.0)
+    }
+
+    /// A nonce that was never used before under the metadata key.
+    pub(crate) fn fresh_nonce(&self) -> [u8; NONCE_BYTES] {
+        let count = self.nonce_counter.fetch_add(1, Ordering::Relaxed);
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[..4].copy_from_slice(&self.nonce_prefix);
+        nonce[4..].copy_from_slice(&count.to_le_bytes());
+        nonce
+    }
+
+    /// Seals `out[start..]` in place and appends the tag.
+    pub(crate) fn seal_meta(
+        &self,
+        nonce: &[u8; NONCE_BYTES],
+        associated: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) {
+        if let Some(ciphers) = &self.ciphers {
+            seal(&ciphers.meta, nonce, associated, out, start);
+        }
+    }
+
+    /// Opens sealed metadata in place; `None` if it is not authentic.
+    pub(crate) fn open_meta<'a>(
+        &self,
+        nonce: &[u8; NONCE_BYTES],
+        associated: &[u8],
+        sealed: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
+        match &self.ciphers {
+            Some(ciphers) => open(&ciphers.meta, nonce, associated, sealed),
+            None => Some(sealed),
+        }
+    }
+
+    /// Appends a sealed block to `out`.
+    pub(crate) fn seal_block(&self, cid: &Cid, name: Name, plain: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(plain);
+        if let Some(ciphers) = &self.ciphers {
+            seal(
+                &ciphers.blocks,
+                &block_nonce(name),
+                &cid.to_bytes(),
+                out,
+                start,
+            );
+        }
+    }
+
+    /// Opens a sealed block; `None` if it is not what was sealed for this CID.
+    pub(crate) fn open_block(&self, cid: &Cid, name: Name, mut sealed: Vec<u8>) -> Option<Bytes> {
+        let Some(ciphers) = &self.ciphers else {
+            let plain = Bytes::from(sealed);
+            return cid.matches(&plain).then_some(plain);
+        };
+        let associated = cid.to_bytes();
+        let plain = open(
+            &ciphers.blocks,
+            &block_nonce(name),
+            &associated,
+            &mut sealed,
+        )?
+        .len();
+        sealed.truncate(plain);
+        Some(sealed.into())
+    }
+}
+
+fn halves(digest: &[u8; 32]) -> [[u8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    halves[0].copy_from_slice(&digest[..16]);
+    halves[1].copy_from_slice(&digest[16..]);
+    halves
+}
+
+fn xor(to: &mut [u8; 16], with: &[u8; 16]) {
+    for (to, with) in to.iter_mut().zip(with) {
+        *to ^= with;
+    }
+}
+
+fn block_nonce(name: Name) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
+    nonce.copy_from_slice(&name.to_be_bytes()[..NONCE_BYTES]);
+    nonce
+}
+
+fn seal(
+    cipher: &Aes256Gcm,
+    nonce: &[u8; NONCE_BYTES],
+    associated: &[u8],
+    out: &mut Vec<u8>,
+    start: usize,
+) {
+    let tag = cipher
+        .encrypt_inout_detached(&(*nonce).into(), associated, (&mut out[start..]).into())
+        .expect("commits are far below the 64 GiB that one nonce can seal");
+    out.extend_from_slice(&tag);
+}
+
+fn open<'a>(
+    cipher: &Aes256Gcm,
+    nonce: &[u8; NONCE_BYTES],
+    associated: &[u8],
+    sealed: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let plain = sealed.len().checked_sub(TAG_BYTES)?;
+    let (text, tag) = sealed.split_at_mut(plain);
+    let tag: [u8; TAG_BYTES] = (&*tag).try_into().ok()?;
+    cipher
+        .decrypt_inout_detached(
+            &(*nonce).into(),
+            associated,
+            (&mut *text).into(),
+            &tag.into(),
+        )
+        .ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firebrick_core::cid::Codec;
+
+    fn with_key(key: u8) -> Vault {
+        Vault::new(Some(&StoreKey::new([key; 32])), &[9; 32], [0; 12])
+    }
+
+    #[test]
+    fn a_block_opens_only_under_its_own_cid_and_key() {
+        let plain = b"some bytes";
+        let cid = Cid::of(Codec::Raw, plain);
+        let other = Cid::from_digest(Codec::DagCbor, *cid.digest());
+        let vault = with_key(1);
+        let name = vault.name(&cid);
+        assert_ne!(name, vault.name(&other), "the codec is part of the name");
+        let mut sealed = Vec::new();
+        vault.seal_block(&cid, name, plain, &mut sealed);
+        assert_eq!(sealed.len(), plain.len() + vault.overhead());
+        let open = |vault: &Vault, cid, sealed| vault.open_block(cid, vault.name(cid), sealed);
+        assert_eq!(
+            open(&vault, &cid, sealed.clone()).as_deref(),
+            Some(&plain[..])
+        );
+        assert_eq!(open(&vault, &other, sealed.clone()), None);
+        assert_eq!(open(&with_key(2), &cid, sealed.clone()), None);
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            assert_eq!(open(&vault, &cid, flipped), None);
+        }
+        assert_eq!(open(&vault, &cid, sealed[..5].to_vec()), None);
+    }
+
+    #[test]
+    fn without_encryption_the_hash_is_checked() {
+        let vault = Vault::new(None, &[9; 32], [0; 12]);
+        let cid = Cid::of(Codec::Raw, b"x");
+        let mut out = Vec::new();
+        vault.seal_block(&cid, vault.name(&cid), b"x", &mut out);
+        assert_eq!(out, b"x");
+        assert!(vault.open_block(&cid, vault.name(&cid), out).is_some());
+        assert!(
+            vault
+                .open_block(&cid, vault.name(&cid), b"y".to_vec())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn nonces_of_metadata_never_repeat_and_survive_overflow() {
+        let vault = Vault::new(None, &[9; 32], [255; 12]);
+        let a = vault.fresh_nonce();
+        let b = vault.fresh_nonce();
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        assert_eq!(format!("{:?}", StoreKey::new([0x41; 32])), "StoreKey(…)");
+        assert!(!format!("{:?}", with_key(0x41)).contains("65"));
+    }
+}
