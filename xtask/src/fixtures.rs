@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+
+use crate::golden::{self, Report};
 
 pub(crate) fn run(dir: &Path) -> Result<()> {
-    bail!("no checks for {} yet", dir.display());
+    let mut report = Report::new();
+    golden::fixtures::check(dir, &mut report)?;
+    golden::finish(&report)
 }

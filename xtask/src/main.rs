@@ -1,6 +1,7 @@
 //! The project's automation: `cargo xtask COMMAND`. One module per command.
 
 mod fixtures;
+mod golden;
 mod run;
 mod tests;
 mod vectors;

@@ -171,8 +171,8 @@ mod tests {
         rows
     }
 
-    fn ids(options: serde_json::Value) -> String {
-        let query = Query::from_js(&Value::from_json(&options).unwrap()).unwrap();
+    fn ids(options: &serde_json::Value) -> String {
+        let query = Query::from_js(&Value::from_json(options).unwrap()).unwrap();
         let rows = rows();
         let ids = query.select(&rows).into_iter().map(|row| row.id.as_str());
         ids.collect::<Vec<_>>().join(" ")
@@ -180,22 +180,22 @@ mod tests {
 
     #[test]
     fn selections() {
-        assert_eq!(ids(json!({"range": [1, 2]})), "d2 d3 d4 d5");
-        assert_eq!(ids(json!({"key": 3})), "d6 d7");
-        assert_eq!(ids(json!({"key": 3, "descending": true})), "d7 d6");
-        assert_eq!(ids(json!({"keys": [3, 1, 9]})), "d6 d7 d2 d3");
+        assert_eq!(ids(&json!({"range": [1, 2]})), "d2 d3 d4 d5");
+        assert_eq!(ids(&json!({"key": 3})), "d6 d7");
+        assert_eq!(ids(&json!({"key": 3, "descending": true})), "d7 d6");
+        assert_eq!(ids(&json!({"keys": [3, 1, 9]})), "d6 d7 d2 d3");
         assert_eq!(
-            ids(json!({"keys": [3, 1], "descending": true, "limit": 3})),
+            ids(&json!({"keys": [3, 1], "descending": true, "limit": 3})),
             "d7 d6 d3"
         );
-        assert_eq!(ids(json!({"keys": [3], "limit": 0})), "");
-        assert_eq!(ids(json!({"limit": 2, "descending": true})), "d9 d8");
-        assert_eq!(ids(json!({"range": [5, 1]})), "");
+        assert_eq!(ids(&json!({"keys": [3], "limit": 0})), "");
+        assert_eq!(ids(&json!({"limit": 2, "descending": true})), "d9 d8");
+        assert_eq!(ids(&json!({"range": [5, 1]})), "");
     }
 
     #[test]
     fn what_counts_as_no_key() {
-        let all = ids(json!({}));
+        let all = ids(&json!({}));
         for options in [
             json!({"key": 0}),
             json!({"key": ""}),
@@ -203,9 +203,9 @@ mod tests {
             json!({"prefix": ""}),
             json!({"limit": 0}),
         ] {
-            assert_eq!(ids(options), all);
+            assert_eq!(ids(&options), all);
         }
-        assert_eq!(ids(json!({"key": false})), "");
+        assert_eq!(ids(&json!({"key": false})), "");
     }
 
     #[test]

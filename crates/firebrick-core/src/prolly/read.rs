@@ -71,7 +71,7 @@ impl<K: TreeKey, G: FnMut(&Cid) -> Option<Bytes>> Entries<K, G> {
                 match children.next() {
                     Some((first, cid)) => {
                         let below = *distance - 1;
-                        self.load(cid, Some(first), Some(below))?;
+                        self.load(cid, Some(&first), Some(below))?;
                     }
                     None => {
                         self.path.pop();
@@ -84,7 +84,12 @@ impl<K: TreeKey, G: FnMut(&Cid) -> Option<Bytes>> Entries<K, G> {
     }
 
     /// Reads a node that should begin with a key, and have a height.
-    fn load(&mut self, cid: Cid, first: Option<K>, height: Option<u64>) -> Result<(), ProllyError> {
+    fn load(
+        &mut self,
+        cid: Cid,
+        first: Option<&K>,
+        height: Option<u64>,
+    ) -> Result<(), ProllyError> {
         let bytes = (self.get)(&cid).ok_or(ProllyError::Missing(cid))?;
         let node = node::<K>(&bytes).map_err(|source| ProllyError::Node { cid, source })?;
         let (actual, begin) = match &node {
@@ -94,7 +99,7 @@ impl<K: TreeKey, G: FnMut(&Cid) -> Option<Bytes>> Entries<K, G> {
         if height.is_some_and(|height| height != actual) || actual > MAX_HEIGHT {
             return Err(ProllyError::Height(cid));
         }
-        if begin.is_none() || (first.is_some() && first.as_ref() != begin) {
+        if begin.is_none() || (first.is_some() && first != begin) {
             return Err(ProllyError::Order(cid));
         }
         match node {
