@@ -8,10 +8,12 @@ use serde::de::DeserializeOwned;
 
 use super::{Report, lcg_bytes};
 
+mod clock;
 mod codec;
 mod containers;
 mod crypto;
 mod index;
+mod pail;
 
 type Check = fn(&[u8], &mut Report) -> Result<()>;
 
@@ -32,8 +34,8 @@ const FILES: [(&str, Check); 13] = [
         run(json, report, index::names)
     }),
     ("prolly", |json, report| run(json, report, index::prolly)),
-    ("pail", |_, _| Ok(())),
-    ("clock", |_, _| Ok(())),
+    ("pail", |json, report| run(json, report, pail::pail)),
+    ("clock", |json, report| run(json, report, clock::clock)),
 ];
 
 /// Checks every vector file in a folder.
