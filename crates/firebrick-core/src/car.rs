@@ -94,6 +94,7 @@ pub struct CarReader {
     roots: Vec<Cid>,
     at: usize,
     verify: bool,
+    survive: bool,
 }
 
 impl CarReader {
@@ -107,6 +108,7 @@ impl CarReader {
             roots: Vec::new(),
             at: 0,
             verify: true,
+            survive: false,
         };
         let header = reader.section()?;
         reader.roots = roots(&header)?;
@@ -118,6 +120,16 @@ impl CarReader {
     pub fn trusting(self) -> Self {
         Self {
             verify: false,
+            ..self
+        }
+    }
+
+    /// Goes on behind a block whose hash is wrong. The error is still yielded; errors that leave no
+    /// way to find the next block still end the iteration.
+    #[must_use]
+    pub fn surviving(self) -> Self {
+        Self {
+            survive: true,
             ..self
         }
     }
@@ -211,8 +223,10 @@ impl Iterator for CarReader {
             return None;
         }
         let block = self.block();
-        if block.is_err() {
-            self.at = self.bytes.len();
+        match &block {
+            Ok(_) => {}
+            Err(CarError::Hash(_) | CarError::Cid { .. }) if self.survive => {}
+            Err(_) => self.at = self.bytes.len(),
         }
         Some(block)
     }

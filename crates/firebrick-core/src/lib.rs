@@ -13,6 +13,7 @@ pub mod group;
 pub mod header;
 pub mod index;
 pub mod keys;
+pub mod ledger;
 pub mod memory;
 pub mod merge;
 pub mod meta;
