@@ -2,7 +2,8 @@
 //! together by atomic commits.
 //!
 //! [`Store`] is the only thing that the rest of the library knows about local storage.
-//! [`MemoryStore`] keeps everything in memory, [`LogStore`] in a directory.
+//! [`MemoryStore`] keeps everything in memory, [`LogStore`] in a directory, and [`SimStore`] is for
+//! tests: it crashes and fails on demand.
 
 mod checkpoint;
 mod descriptor;
@@ -18,6 +19,7 @@ mod memory;
 mod recover;
 mod replay;
 mod run;
+mod sim;
 mod vault;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use firebrick_core::{Block, Cid};
 pub use error::StoreError;
 pub use log::{LogOptions, LogStore};
 pub use memory::MemoryStore;
+pub use sim::{SimFault, SimStore};
 pub use vault::StoreKey;
 
 /// A block on its way into the store.
