@@ -19,6 +19,9 @@ pub struct CarHeader {
     pub indexes: Option<Vec<IndexMeta>>,
     /// Makes the CAR's name unguessable for whoever lacks the key; JavaScript has none.
     pub salt: Option<[u8; 16]>,
+    /// CARs whose blocks have moved into other live groups lately. Firebrick tells its peers so;
+    /// `compact` stays empty, because a JavaScript compaction deletes what stands there.
+    pub replaced: Vec<Cid>,
 }
 
 /// One index in the header of an index group.
@@ -52,6 +55,7 @@ impl CarHeader {
             self.head.is_some(),
             self.salt.is_some(),
             self.indexes.is_some(),
+            !self.replaced.is_empty(),
         ];
         out.map(fields.iter().filter(|is_there| **is_there).count());
         if let Some(head) = &self.head {
@@ -65,6 +69,10 @@ impl CarHeader {
         if let Some(indexes) = &self.indexes {
             out.text("indexes");
             write_indexes(&mut out, indexes);
+        }
+        if !self.replaced.is_empty() {
+            out.text("replaced");
+            write_links(&mut out, &self.replaced);
         }
         out.text("compact");
         write_groups(&mut out, &self.compact);
@@ -95,6 +103,7 @@ impl CarHeader {
             head: fp.meta.head.map(cids).transpose()?,
             indexes: indexes.transpose()?,
             salt: fp.meta.salt.and_then(|salt| salt.as_ref().try_into().ok()),
+            replaced: cids(fp.meta.replaced)?,
         })
     }
 }
@@ -172,6 +181,8 @@ struct Meta<'a> {
     #[serde(default, borrow)]
     salt: Option<&'a serde_bytes::Bytes>,
     indexes: Option<std::collections::BTreeMap<String, Index>>,
+    #[serde(default)]
+    replaced: Vec<Link>,
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,56 @@
-//! Firebrick.
+//! Firebrick: a local-first, end-to-end-encrypted document database that syncs through anything.
+//!
+//! An app opens a [`Database`] on its own disk, works offline, and attaches it to one or more
+//! remotes. Every database attached to a common remote ends up with every document, whatever the
+//! order, the timing, the crashes and the concurrent writers.
+//!
+//! ```
+//! use firebrick::{Database, Document, Error};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+//! let alice = Database::memory("alice").await?;
+//! let bob = Database::memory("bob").await?;
+//! bob.keys().import(&alice.keys().export()?)?;
+//!
+//! alice.put(&Document::new().with("_id", "hello").with("from", "alice")).await?;
+//! alice.attach("memory://doc-example")?.synced().await?;
+//! bob.attach("memory://doc-example")?.synced().await?;
+//!
+//! let doc: Document = bob.get("hello").await?.expect("it has arrived");
+//! assert_eq!(doc.to_json(), serde_json::json!({"_id": "hello", "from": "alice"}));
+//! # Ok(()) }
+//! ```
+//!
+//! The layers, from the handle down: [`Database`] → the ledger (one writer, immutable snapshots) →
+//! the local [`store`]; beside it one tracker per attached remote, over a [`gateway`]. All formats
+//! and the merge live in [`firebrick_core`], which does no I/O.
+
+mod database;
+mod document;
 pub mod env;
+mod error;
 pub mod gateway;
+mod keys;
+mod ledger;
+mod options;
+mod read;
 pub mod store;
+mod subscribe;
+mod tracker;
+
+pub use firebrick_core as core;
+pub use firebrick_core::Cid;
+pub use firebrick_core::cbor::{Link, Value};
+
+pub use database::{Database, Stats};
+pub use document::Document;
+pub use error::{Error, Result};
+pub use keys::{Keybag, Keys};
+pub use ledger::Written;
+pub use options::{Builder, Durability};
+pub use read::{AllDocs, Change, Changes, Row, Rows};
+pub use subscribe::{ChangeSet, DocChange, Event, Origin, Subscription};
+pub use tracker::{
+    Attachment, CloseReport, DetachReport, Join, Missing, Pending, Receipt, Remote, RemoteStatus,
+    State, Traffic,
+};

@@ -27,6 +27,9 @@ pub enum JsonError {
     /// The text of an integer is not one of 64 bits and a sign.
     #[error("{0:?} is not an integer of 64 bits and a sign")]
     Integer(String),
+    /// A document must be an object.
+    #[error("not a JSON object")]
+    NotAnObject,
 }
 
 impl Value {

@@ -1,0 +1,190 @@
+//! The error that the public API returns.
+
+use std::time::Duration;
+
+use firebrick_core::Cid;
+use firebrick_core::clock::ClockError;
+use firebrick_core::document::DocumentError;
+use firebrick_core::merge::MergeError;
+use firebrick_core::pail::PailError;
+
+use crate::gateway::GatewayError;
+use crate::store::StoreError;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call on a database failed: the cause, and the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The document cannot be stored, or the stored one does not fit the type it was read into.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A remote failed.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// A block is neither here nor, so far, at an attached remote. Everything else stays readable.
+    #[error("block {cid} is missing here{}; attach a remote that has it", of(.id.as_deref()))]
+    MissingBlock {
+        /// The block.
+        cid: Cid,
+        /// The document that it belongs to, if it is a document's.
+        id: Option<String>,
+    },
+    /// Data that passed its hash but does not have the form that it must have.
+    #[error("the ledger holds a malformed {what}: {cause}")]
+    Malformed {
+        /// What kind of block.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Data is encrypted with a key that this database does not have.
+    #[error("no key with fingerprint {fingerprint}; export it where it exists and import it here")]
+    NeedsKey {
+        /// The missing key's fingerprint.
+        fingerprint: String,
+    },
+    /// The text is not a key, or the keybag cannot be used.
+    #[error("{0}")]
+    Keys(String),
+    /// The local ledger and the remote's began apart, and joining them was not allowed.
+    #[error(
+        "remote {remote} holds another ledger with documents of its own; joining the two cannot be undone, so it must be allowed explicitly (Join::Merge, or --merge)"
+    )]
+    NeedsMerge {
+        /// The remote's name.
+        remote: String,
+    },
+    /// A remote refused the credentials.
+    #[error("remote {remote} refused access: {cause}")]
+    NeedsAuth {
+        /// The remote's name.
+        remote: String,
+        /// What it answered.
+        cause: String,
+    },
+    /// A remote's name that is not attached.
+    #[error("no remote named {0:?} is attached")]
+    NoRemote(String),
+    /// The remote was detached, or the database closed, before the wait ended.
+    #[error("remote {0:?} was detached")]
+    Detached(String),
+    /// The wait ended at its deadline.
+    #[error("{what} did not end within {:.1} s: {cause}", .after.as_secs_f64())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// The wait.
+        after: Duration,
+        /// What stands in the way, as far as known.
+        cause: String,
+    },
+    /// The handle was closed.
+    #[error("the database is closed")]
+    Closed,
+    /// A write to a database that was opened for reading.
+    #[error("the database was opened read-only")]
+    ReadOnly,
+    /// An option that makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// A call of the operating system failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+fn of(id: Option<&str>) -> String {
+    id.map_or_else(String::new, |id| format!(" (of document {id:?})"))
+}
+
+impl Error {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// The same error once more, for each writer of a group that failed as a whole.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.clone()),
+            Self::MissingBlock { cid, id } => Self::MissingBlock {
+                cid: *cid,
+                id: id.clone(),
+            },
+            Self::Malformed { what, cause } => Self::Malformed {
+                what,
+                cause: cause.clone(),
+            },
+            Self::Closed => Self::Closed,
+            other => Self::Config(other.to_string()),
+        }
+    }
+
+    /// The block whose absence is the cause, if it is one.
+    pub(crate) fn missing(&self) -> Option<Cid> {
+        match self {
+            Self::MissingBlock { cid, .. } => Some(*cid),
+            _ => None,
+        }
+    }
+}
+
+impl From<PailError> for Error {
+    fn from(error: PailError) -> Self {
+        match error {
+            PailError::Missing(cid) => Self::MissingBlock { cid, id: None },
+            PailError::Source(source) => from_source(source),
+            other => Self::Malformed {
+                what: "shard",
+                cause: other.to_string(),
+            },
+        }
+    }
+}
+
+impl From<ClockError> for Error {
+    fn from(error: ClockError) -> Self {
+        match error {
+            ClockError::Missing(cid) => Self::MissingBlock { cid, id: None },
+            ClockError::Source(source) => from_source(source),
+            other => Self::Malformed {
+                what: "event",
+                cause: other.to_string(),
+            },
+        }
+    }
+}
+
+impl From<MergeError> for Error {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Pail(error) => error.into(),
+            MergeError::Clock(error) => error.into(),
+            other => Self::Malformed {
+                what: "history",
+                cause: other.to_string(),
+            },
+        }
+    }
+}
+
+/// A failure of the store, on its way through the core.
+fn from_source(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    match source.downcast::<StoreError>() {
+        Ok(error) => Error::Store(*error),
+        Err(other) => Error::Malformed {
+            what: "block",
+            cause: other.to_string(),
+        },
+    }
+}

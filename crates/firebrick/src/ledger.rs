@@ -1,0 +1,224 @@
+//! The ledger: one Merkle CRDT in one local store, with one writer and any number of readers.
+//!
+//! The path of a write is [`commit`]; the path of what a remote sent is [`apply`]; both end in
+//! [`publish`](Ledger::publish), the only place from which anyone hears of a change.
+
+mod apply;
+mod commit;
+mod recover;
+mod source;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use firebrick_core::Cid;
+use firebrick_core::merge::Resolver;
+use firebrick_core::pail::Tree;
+use tokio::sync::{broadcast, watch};
+
+pub use self::commit::Written;
+pub(crate) use self::commit::{Pipeline, Put};
+pub(crate) use self::source::{Source, missing_document};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::keys::KeyRing;
+use crate::store::Store;
+use crate::subscribe::{Origin, Published};
+
+/// An immutable version of the ledger: whoever holds it reads from it, whatever is written later.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// The newest events, sorted by text.
+    pub(crate) head: Vec<Cid>,
+    /// The documents at that head.
+    pub(crate) tree: Tree,
+    /// How many times the head moved since the database was opened.
+    pub(crate) sequence: u64,
+}
+
+/// What only the one writer touches.
+struct Writer {
+    head: Vec<Cid>,
+    tree: Tree,
+    sequence: u64,
+    /// Commits since every shard was last in the store.
+    since_checkpoint: u64,
+    resolver: Resolver,
+}
+
+/// How many published changes a subscriber may lag behind before it is told so.
+const SUBSCRIBER_BACKLOG: usize = 256;
+
+/// The shared state behind every handle.
+pub(crate) struct Ledger {
+    pub(crate) name: String,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) source: Source,
+    pub(crate) keys: KeyRing,
+    pub(crate) read_only: bool,
+    pub(crate) pipeline: Pipeline,
+    writer: Mutex<Writer>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    moved: watch::Sender<u64>,
+    /// Gone once the database is closed, so that every subscription ends.
+    published: RwLock<Option<broadcast::Sender<Arc<Published>>>>,
+    closed: AtomicBool,
+}
+
+/// What a ledger is opened with.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: KeyRing,
+    pub(crate) read_only: bool,
+    pub(crate) memory: usize,
+    pub(crate) pipeline: Pipeline,
+}
+
+impl Ledger {
+    /// Reads the head and what was committed after the last checkpoint; never the data.
+    pub(crate) fn open(parts: Parts) -> Result<Arc<Self>> {
+        let source = Source::new(Arc::clone(&parts.store), parts.memory);
+        let mut resolver = Resolver::new(resolver_limits(parts.memory));
+        let (head, tree) = recover::recover(&source, &mut resolver)?;
+        let since_checkpoint = u64::from(tree.unsaved_bytes() > 0);
+        let snapshot = Arc::new(Snapshot {
+            head: head.clone(),
+            tree: tree.clone(),
+            sequence: 0,
+        });
+        let ledger = Arc::new(Self {
+            name: parts.name,
+            env: parts.env,
+            source,
+            keys: parts.keys,
+            read_only: parts.read_only,
+            pipeline: parts.pipeline,
+            writer: Mutex::new(Writer {
+                head,
+                tree,
+                sequence: 0,
+                since_checkpoint,
+                resolver,
+            }),
+            snapshot: RwLock::new(snapshot),
+            moved: watch::Sender::new(0),
+            published: RwLock::new(Some(broadcast::Sender::new(SUBSCRIBER_BACKLOG))),
+            closed: AtomicBool::new(false),
+        });
+        ledger.pipeline.start(&ledger);
+        Ok(ledger)
+    }
+
+    /// The newest published version.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.source.store()
+    }
+
+    /// Wakes whenever the head has moved.
+    pub(crate) fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// The steps from now on; `None` after the database was closed.
+    pub(crate) fn published(&self) -> Option<broadcast::Receiver<Arc<Published>>> {
+        let published = self
+            .published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        published.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    pub(crate) fn ensure_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn ensure_writable(&self) -> Result<()> {
+        self.ensure_open()?;
+        if self.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a version visible: to readers, to subscribers, to the trackers. Every change of the
+    /// head, local or remote, passes here.
+    fn publish(&self, snapshot: Arc<Snapshot>, origin: Origin) {
+        let mut current = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if snapshot.sequence <= current.sequence {
+            return;
+        }
+        let before = std::mem::replace(&mut *current, Arc::clone(&snapshot));
+        let published = self
+            .published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(published) = published
+            .as_ref()
+            .filter(|published| published.receiver_count() > 0)
+        {
+            // Fails only when the last subscriber has just gone.
+            let _ = published.send(Arc::new(Published {
+                before,
+                after: Arc::clone(&snapshot),
+                origin,
+            }));
+        }
+        drop(current);
+        self.moved.send_replace(snapshot.sequence);
+    }
+
+    /// Refuses what comes, lets the pipeline finish what was accepted, saves what is only in
+    /// memory, and gives the store up.
+    pub(crate) async fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.pipeline.stop(self).await;
+        *self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+        let result = if self.read_only {
+            Ok(())
+        } else {
+            self.saved_snapshot().map(drop)
+        };
+        self.store().close()?;
+        result
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger")
+            .field("name", &self.name)
+            .field("head", &self.snapshot().head)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The resolver keeps the history between heads and their ancestor, as long as that is small.
+fn resolver_limits(memory: usize) -> firebrick_core::merge::Limits {
+    firebrick_core::merge::Limits {
+        memo_bytes: memory,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,196 @@
+//! The path of what a remote sent: blocks first, unreferenced; then, in one step, the head.
+
+use bytes::Bytes;
+use firebrick_core::cid::Codec;
+use firebrick_core::clock::{self, Event, EventSource as _};
+use firebrick_core::merge::merge_event;
+use firebrick_core::pail::{PailError, Tree};
+use firebrick_core::{Block, Cid};
+use hashbrown::HashMap;
+
+use super::{Ledger, Writer};
+use crate::error::{Error, Result};
+use crate::store::{Commit, StoredBlock};
+use crate::subscribe::Origin;
+
+/// Private state that is saved together with blocks or a head.
+pub(crate) type Records = [(String, Option<Bytes>)];
+
+/// How the block of an event begins: a map of two, the first key `data`.
+const EVENT_PREFIX: &[u8] = b"\xa2\x64data";
+
+/// What a CAR brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ingested {
+    /// Blocks that were not here before.
+    pub(crate) fresh: usize,
+    /// Documents and tombstones among them, as far as events name them: counted at apply.
+    pub(crate) bytes: u64,
+}
+
+impl Ledger {
+    /// Stores verified blocks that nothing refers to yet, together with the record that says so.
+    pub(crate) fn ingest(&self, blocks: Vec<Block>, records: &Records) -> Result<Ingested> {
+        let mut done = Ingested::default();
+        let mut stored = Vec::with_capacity(blocks.len());
+        let mut generations: HashMap<Cid, u64> = HashMap::new();
+        for block in blocks {
+            let generation = self.generation_of(&block, &generations)?;
+            if let Some(generation) = generation {
+                generations.insert(block.cid, generation);
+            }
+            // An event that is here without a generation may get it now.
+            let known = match generation {
+                Some(_) => self.source.known_generation(&block.cid)?.is_some(),
+                None => self.source.contains(&block.cid)?,
+            };
+            if known {
+                continue;
+            }
+            done.fresh += 1;
+            done.bytes += block.bytes.len() as u64;
+            stored.push(StoredBlock {
+                block,
+                generation: generation.map_or(0, |generation| generation + 1),
+            });
+        }
+        self.store().commit(&Commit {
+            blocks: &stored,
+            head: None,
+            kv: records,
+        })?;
+        Ok(done)
+    }
+
+    /// The generation of a block that is an event whose parents are known: stored, or earlier in
+    /// the same CAR.
+    fn generation_of(&self, block: &Block, here: &HashMap<Cid, u64>) -> Result<Option<u64>> {
+        if block.cid.codec() != Codec::DagCbor || !block.bytes.starts_with(EVENT_PREFIX) {
+            return Ok(None);
+        }
+        let Ok(event) = Event::decode(&block.bytes) else {
+            return Ok(None);
+        };
+        let mut generation = 0;
+        for parent in &event.parents {
+            let known = match here.get(parent) {
+                Some(known) => Some(*known),
+                None => self.source.known_generation(parent)?,
+            };
+            let Some(known) = known else { return Ok(None) };
+            generation = generation.max(known + 1);
+        }
+        Ok(Some(generation))
+    }
+
+    /// Saves private state alone.
+    pub(crate) fn record(&self, records: &Records) -> Result<()> {
+        Ok(self.store().commit(&Commit {
+            blocks: &[],
+            head: None,
+            kv: records,
+        })?)
+    }
+
+    /// Joins `heads` into the local head. Either all of it happens or nothing: if anything that
+    /// the merge needs is missing, the error names the block and the ledger is as before.
+    ///
+    /// Returns whether the head moved.
+    pub(crate) fn apply(&self, heads: &[Cid], origin: Origin, records: &Records) -> Result<bool> {
+        self.ensure_writable()?;
+        self.as_writer(|writer| {
+            let head = clock::join(&self.source, &writer.head, heads)?;
+            if head == writer.head {
+                if !records.is_empty() {
+                    self.record(records)?;
+                }
+                return Ok(false);
+            }
+            let tree = self.tree_at(writer, &head)?;
+            let blocks = self.late_generations(&head)?;
+            writer.since_checkpoint = super::commit::REPLAY_EVENTS_MAX;
+            self.commit_version(writer, blocks, head, tree, records)?;
+            self.publish(self.snapshot_of(writer), origin);
+            Ok(true)
+        })
+    }
+
+    /// The documents at `head`, with every shard here or in memory.
+    fn tree_at(&self, writer: &mut Writer, head: &[Cid]) -> Result<Tree> {
+        let [only] = head else {
+            return Ok(writer.resolver.resolve(&self.source, &self.source, head)?);
+        };
+        let root = self.source.event(only)?.root;
+        if root == writer.tree.root() {
+            return Ok(writer.tree.clone());
+        }
+        let tree = Tree::at(root);
+        let complete = tree
+            .shards_since(&self.source, Some(&writer.tree))
+            .try_for_each(|shard| shard.map(drop));
+        match complete {
+            Ok(()) => Ok(tree),
+            Err(PailError::Missing(shard)) => self.rebuild(writer, head, root, shard),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The tree is canonical, so the operations since the local head may give the same root even
+    /// where a compaction or a lost CAR took shards away.
+    fn rebuild(&self, writer: &Writer, head: &[Cid], root: Cid, missing: Cid) -> Result<Tree> {
+        let mut tree = writer.tree.clone();
+        for event in clock::difference(&self.source, head, &writer.head)? {
+            let event = self.source.event(&event)?;
+            tree = tree.batch(&self.source, event.puts())?;
+        }
+        if tree.root() == root {
+            Ok(tree)
+        } else {
+            Err(Error::MissingBlock {
+                cid: missing,
+                id: None,
+            })
+        }
+    }
+
+    /// Events that came before their parents did, with the generation that is known by now.
+    fn late_generations(&self, head: &[Cid]) -> Result<Vec<StoredBlock>> {
+        for event in head {
+            self.source.generation(event)?;
+        }
+        let mut blocks = Vec::new();
+        for (cid, generation) in self.source.take_derived() {
+            if let Some(bytes) = self.store().block(&cid)? {
+                blocks.push(StoredBlock {
+                    block: Block { cid, bytes },
+                    generation: generation + 1,
+                });
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// Replaces several heads by the one merge event that every replica would make of them
+    /// (see [`merge_event`]), if they are still the head.
+    pub(crate) fn pin(&self, heads: &[Cid]) -> Result<bool> {
+        self.ensure_writable()?;
+        self.as_writer(|writer| {
+            if writer.head != heads || heads.len() < 2 {
+                return Ok(false);
+            }
+            let mut generation = 0;
+            for event in heads {
+                generation = generation.max(self.source.generation(event)?);
+            }
+            let block = merge_event(heads, writer.tree.root()).encode();
+            let (head, tree) = (vec![block.cid], writer.tree.clone());
+            let blocks = vec![StoredBlock {
+                block,
+                generation: generation + 2,
+            }];
+            self.commit_version(writer, blocks, head, tree, &[])?;
+            self.publish(self.snapshot_of(writer), Origin::Local);
+            Ok(true)
+        })
+    }
+}

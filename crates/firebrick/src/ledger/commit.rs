@@ -1,0 +1,557 @@
+//! The path of a local write.
+//!
+//! Callers put requests into a queue. Whoever gets hold of the writer takes all that wait, in
+//! order, and commits them as one group: one event, one append to the store. A buffered write is
+//! acknowledged right then, on the caller's own thread. A durable one waits for the syncing
+//! thread; while that thread syncs, further writes gather, and the next sync covers them all.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use firebrick_core::clock::{Event, EventSource as _, Op, Operation};
+use firebrick_core::pail::Tree;
+use firebrick_core::{Block, Cid, document, genesis};
+use tokio::sync::{Notify, oneshot};
+
+use super::recover::{CHECKPOINT, Checkpoint};
+use super::{Ledger, Snapshot, Writer};
+use crate::error::{Error, Result};
+use crate::options::Durability;
+use crate::store::{Commit, StoredBlock};
+use crate::subscribe::Origin;
+
+/// Bytes of documents that may wait for the writer; more callers than that wait outside.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of documents in one group, so that one commit stays a few megabytes.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Shards that may be in memory only before a commit saves them.
+const UNSAVED_BYTES_MAX: usize = 2 << 20;
+/// Events that opening may have to replay after a crash.
+pub(super) const REPLAY_EVENTS_MAX: u64 = 4096;
+/// How long a buffered write may stay out of the disk's reach.
+const BUFFERED_SYNC_AFTER: Duration = Duration::from_millis(50);
+/// How often the store is asked to tidy itself.
+const TIDY_EVERY: Duration = Duration::from_millis(100);
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The documents' ids, in the order of the call.
+    pub ids: Vec<String>,
+    /// The head that the write produced. A put that changed nothing names the unchanged head.
+    pub head: Vec<Cid>,
+    /// The position of the head in this handle's run of commits.
+    pub sequence: u64,
+}
+
+impl Written {
+    /// The id of the only or first document.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.ids.first().map_or("", String::as_str)
+    }
+}
+
+/// One document to write, or the tombstone in its place.
+pub(crate) struct Put {
+    pub(crate) id: String,
+    pub(crate) block: Block,
+}
+
+struct Request {
+    puts: Vec<Put>,
+    bytes: usize,
+    durability: Durability,
+    reply: oneshot::Sender<Result<Written>>,
+}
+
+/// A commit that is in the store and waits for the disk.
+struct Unsynced {
+    snapshot: Arc<Snapshot>,
+    replies: Vec<(oneshot::Sender<Result<Written>>, Written)>,
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: Vec<Request>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Signals {
+    /// A durable write waits.
+    durable: bool,
+    /// A buffered write has not been synced.
+    buffered: bool,
+    stop: bool,
+}
+
+/// The queue in front of the writer, and the thread that syncs.
+pub(crate) struct Pipeline {
+    /// Without threads, every call does its own syncing: in memory, in the simulator, on wasm.
+    threads: bool,
+    queue: Mutex<Queue>,
+    room: Notify,
+    unsynced: Mutex<Vec<Unsynced>>,
+    signals: Mutex<Signals>,
+    signal: Condvar,
+    running: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// Wakes the tidying thread early, at the end.
+    tidy: Condvar,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pipeline {
+    /// `threads` is for stores whose sync takes time.
+    pub(crate) fn new(threads: bool) -> Self {
+        Self {
+            threads,
+            queue: Mutex::default(),
+            room: Notify::new(),
+            unsynced: Mutex::default(),
+            signals: Mutex::default(),
+            signal: Condvar::new(),
+            running: Mutex::default(),
+            tidy: Condvar::new(),
+        }
+    }
+
+    pub(super) fn start(&self, ledger: &Arc<Ledger>) {
+        if !self.threads || ledger.read_only {
+            return;
+        }
+        let weak = Arc::downgrade(ledger);
+        let tidied = weak.clone();
+        self.spawn("firebrick-sync", move || sync_loop(&weak));
+        self.spawn("firebrick-tidy", move || tidy_loop(&tidied));
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        match std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+        {
+            Ok(handle) => lock(&self.running).push(handle),
+            // Without the thread every durable write syncs by itself: slower, not weaker.
+            Err(error) => tracing::error!(%error, name, "the system gives no thread"),
+        }
+    }
+
+    fn wake(&self, set: impl FnOnce(&mut Signals)) {
+        set(&mut lock(&self.signals));
+        self.signal.notify_one();
+    }
+
+    pub(super) async fn stop(&self, ledger: &Ledger) {
+        self.wake(|signals| signals.stop = true);
+        self.tidy.notify_all();
+        let threads = std::mem::take(&mut *lock(&self.running));
+        for thread in threads {
+            // The thread itself drops the last handle of an abandoned ledger.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("the syncing thread panicked");
+            }
+        }
+        ledger.run_queue();
+        ledger.sync_unsynced();
+    }
+
+    fn has_thread(&self) -> bool {
+        self.threads && !lock(&self.running).is_empty()
+    }
+}
+
+/// Syncs durable commits as soon as they wait, buffered ones after a bounded time.
+fn sync_loop(ledger: &Weak<Ledger>) {
+    loop {
+        let Some(ledger) = ledger.upgrade() else {
+            return;
+        };
+        let pipeline = &ledger.pipeline;
+        let mut signals = lock(&pipeline.signals);
+        if !signals.durable && !signals.stop {
+            let wait = if signals.buffered {
+                BUFFERED_SYNC_AFTER
+            } else {
+                Duration::from_millis(500)
+            };
+            signals = pipeline
+                .signal
+                .wait_timeout(signals, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let (durable, buffered, stop) = (signals.durable, signals.buffered, signals.stop);
+        signals.durable = false;
+        signals.buffered = false;
+        drop(signals);
+        if durable {
+            ledger.run_queue_waiting();
+            ledger.sync_unsynced();
+        } else if buffered && let Err(error) = ledger.store().sync() {
+            tracing::error!(%error, "syncing failed; the database refuses further writes until it is reopened");
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+/// Lets the store move what it has gathered into its index, away from every caller's time.
+fn tidy_loop(ledger: &Weak<Ledger>) {
+    loop {
+        let Some(ledger) = ledger.upgrade() else {
+            return;
+        };
+        let signals = lock(&ledger.pipeline.signals);
+        let stopped = |signals: &mut Signals| !signals.stop;
+        let waited = ledger
+            .pipeline
+            .tidy
+            .wait_timeout_while(signals, TIDY_EVERY, stopped);
+        let stop = waited.unwrap_or_else(PoisonError::into_inner).0.stop;
+        if stop {
+            return;
+        }
+        if let Err(error) = ledger.store().maintain() {
+            tracing::warn!(%error, "tidying the store failed; it will be tried again");
+        }
+    }
+}
+
+impl Ledger {
+    /// Commits `puts` as one atomic write and waits for the durability asked for. Dropping the
+    /// future after the first poll does not undo the write.
+    pub(crate) async fn write(&self, puts: Vec<Put>, durability: Durability) -> Result<Written> {
+        self.ensure_writable()?;
+        let bytes = puts
+            .iter()
+            .map(|put| put.block.bytes.len() + put.id.len())
+            .sum();
+        let (reply, answer) = oneshot::channel();
+        let mut request = Some(Request {
+            puts,
+            bytes,
+            durability,
+            reply,
+        });
+        loop {
+            let room = self.pipeline.room.notified();
+            {
+                let mut queue = lock(&self.pipeline.queue);
+                if queue.bytes == 0 || queue.bytes + bytes <= QUEUE_BYTES_MAX {
+                    queue.bytes += bytes;
+                    queue.requests.extend(request.take());
+                }
+            }
+            if request.is_none() {
+                break;
+            }
+            room.await;
+        }
+        if durability == Durability::Sync && self.pipeline.has_thread() {
+            self.pipeline.wake(|signals| signals.durable = true);
+        } else {
+            self.run_queue();
+            if durability == Durability::Sync {
+                self.sync_unsynced();
+            }
+        }
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Commits what waits, unless someone else holds the writer: whoever gives it up looks again.
+    pub(super) fn run_queue(&self) {
+        while !lock(&self.pipeline.queue).requests.is_empty() {
+            match self.writer.try_lock() {
+                Ok(mut writer) => self.commit_waiting(&mut writer),
+                Err(TryLockError::Poisoned(poisoned)) => {
+                    self.commit_waiting(&mut poisoned.into_inner())
+                }
+                Err(TryLockError::WouldBlock) => return,
+            }
+        }
+    }
+
+    fn run_queue_waiting(&self) {
+        while !lock(&self.pipeline.queue).requests.is_empty() {
+            self.commit_waiting(&mut self.writer());
+        }
+    }
+
+    /// Runs `work` as the writer, then whatever was queued meanwhile.
+    pub(super) fn as_writer<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
+        let result = work(&mut self.writer());
+        self.run_queue();
+        result
+    }
+
+    fn commit_waiting(&self, writer: &mut Writer) {
+        let group = {
+            let mut queue = lock(&self.pipeline.queue);
+            let mut bytes = 0;
+            let fits = |request: &Request| {
+                bytes += request.bytes;
+                bytes <= GROUP_BYTES_MAX
+            };
+            let count = queue
+                .requests
+                .iter()
+                .map(fits)
+                .take_while(|fits| *fits)
+                .count()
+                .max(1);
+            let count = count.min(queue.requests.len());
+            let group: Vec<Request> = queue.requests.drain(..count).collect();
+            queue.bytes -= group.iter().map(|request| request.bytes).sum::<usize>();
+            group
+        };
+        if group.is_empty() {
+            return;
+        }
+        self.pipeline.room.notify_waiters();
+        match self.commit_group(writer, &group) {
+            Ok(snapshot) => self.acknowledge(group, snapshot),
+            Err(error) => {
+                for request in group {
+                    let _ = request.reply.send(Err(error.again()));
+                }
+            }
+        }
+    }
+
+    /// Answers buffered writes; durable ones are handed to whoever syncs next.
+    fn acknowledge(&self, group: Vec<Request>, snapshot: Arc<Snapshot>) {
+        let mut durable = Vec::new();
+        let mut buffered = Vec::new();
+        for Request {
+            puts,
+            durability,
+            reply,
+            ..
+        } in group
+        {
+            let ids = puts.into_iter().map(|put| put.id).collect();
+            let written = Written {
+                ids,
+                head: snapshot.head.clone(),
+                sequence: snapshot.sequence,
+            };
+            let list = if durability == Durability::Sync {
+                &mut durable
+            } else {
+                &mut buffered
+            };
+            list.push((reply, written));
+        }
+        // A buffered write must be seen by the reads that follow it, so it publishes at once.
+        if !buffered.is_empty() {
+            self.publish(Arc::clone(&snapshot), Origin::Local);
+            for (reply, written) in buffered {
+                let _ = reply.send(Ok(written));
+            }
+            if self.pipeline.threads {
+                let mut signals = lock(&self.pipeline.signals);
+                let first = !std::mem::replace(&mut signals.buffered, true);
+                drop(signals);
+                if first {
+                    self.pipeline.signal.notify_one();
+                }
+            }
+        }
+        if !durable.is_empty() {
+            lock(&self.pipeline.unsynced).push(Unsynced {
+                snapshot,
+                replies: durable,
+            });
+            if self.pipeline.has_thread() {
+                self.pipeline.wake(|signals| signals.durable = true);
+            }
+        }
+    }
+
+    /// One sync for every commit that waits for it.
+    pub(super) fn sync_unsynced(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.pipeline.unsynced));
+        if waiting.is_empty() {
+            return;
+        }
+        let result = self.store().sync();
+        for Unsynced { snapshot, replies } in waiting {
+            if result.is_ok() {
+                self.publish(snapshot, Origin::Local);
+            }
+            for (reply, written) in replies {
+                let answer = result.clone().map(|()| written).map_err(Error::Store);
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Appends one group to the store: documents, one event, and at times the shards.
+    fn commit_group(&self, writer: &mut Writer, group: &[Request]) -> Result<Arc<Snapshot>> {
+        let puts = || group.iter().flat_map(|request| &request.puts);
+        let mut blocks: Vec<StoredBlock> = Vec::with_capacity(puts().count() + 2);
+        let (mut head, mut tree) = (writer.head.clone(), writer.tree.clone());
+        let mut generation = 0;
+        if head.is_empty() {
+            (head, tree) = begin(&self.source, &tree, &mut blocks)?;
+        } else {
+            for event in &head {
+                generation = generation.max(self.source.generation(event)?);
+            }
+        }
+        let before = tree.root();
+        blocks.extend(puts().map(|put| StoredBlock {
+            block: put.block.clone(),
+            generation: 0,
+        }));
+        let mut all = puts();
+        let data = match (all.next(), all.next()) {
+            (Some(only), None) => {
+                tree = tree.put(&self.source, &only.id, only.block.cid)?;
+                Operation::Put {
+                    key: only.id.clone(),
+                    value: only.block.cid,
+                }
+            }
+            _ => {
+                tree = tree.batch(
+                    &self.source,
+                    puts().map(|put| (put.id.as_str(), put.block.cid)),
+                )?;
+                Operation::Batch(
+                    puts()
+                        .map(|put| Op {
+                            key: put.id.clone(),
+                            value: put.block.cid,
+                        })
+                        .collect(),
+                )
+            }
+        };
+        // The format: a single put that changes nothing makes no event, while there is one head.
+        if head.len() == 1 && tree.root() == before && matches!(data, Operation::Put { .. }) {
+            if head == writer.head {
+                return Ok(self.snapshot_of(writer));
+            }
+        } else {
+            let event = Event::new(data, tree.root(), head);
+            let block = event.encode();
+            head = vec![block.cid];
+            self.source.remember_event(block.cid, Arc::new(event));
+            blocks.push(StoredBlock {
+                block,
+                generation: generation + 2,
+            });
+        }
+        self.commit_version(writer, blocks, head, tree, &[])?;
+        for put in puts() {
+            self.source
+                .remember_document(put.block.cid, put.block.bytes.clone());
+        }
+        Ok(self.snapshot_of(writer))
+    }
+
+    /// Makes `head` and `tree` the writer's version, in one atomic append to the store.
+    pub(super) fn commit_version(
+        &self,
+        writer: &mut Writer,
+        mut blocks: Vec<StoredBlock>,
+        head: Vec<Cid>,
+        tree: Tree,
+        kv: &[(String, Option<bytes::Bytes>)],
+    ) -> Result<()> {
+        let replayable = writer.since_checkpoint < REPLAY_EVENTS_MAX && head.len() == 1;
+        let checkpoint = !replayable || tree.unsaved_bytes() > UNSAVED_BYTES_MAX;
+        let mut kv = kv.to_vec();
+        let tree = if checkpoint {
+            blocks.extend(tree.unsaved().into_iter().map(|block| StoredBlock {
+                block,
+                generation: 0,
+            }));
+            let record = Checkpoint {
+                head: head.clone(),
+                root: tree.root(),
+            };
+            kv.push((CHECKPOINT.to_owned(), Some(record.encode())));
+            tree.saved()
+        } else {
+            tree
+        };
+        self.store().commit(&Commit {
+            blocks: &blocks,
+            head: Some(&head),
+            kv: &kv,
+        })?;
+        writer.since_checkpoint = if checkpoint {
+            0
+        } else {
+            writer.since_checkpoint + 1
+        };
+        writer.head = head;
+        writer.tree = tree;
+        writer.sequence += 1;
+        Ok(())
+    }
+
+    pub(super) fn snapshot_of(&self, writer: &Writer) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            head: writer.head.clone(),
+            tree: writer.tree.clone(),
+            sequence: writer.sequence,
+        })
+    }
+
+    /// The newest version, with every shard in the store: what a remote is told of must not hang
+    /// on this process's memory, and the next opening replays nothing.
+    pub(crate) fn saved_snapshot(&self) -> Result<Arc<Snapshot>> {
+        self.as_writer(|writer| {
+            if writer.since_checkpoint > 0 {
+                let record = Checkpoint {
+                    head: writer.head.clone(),
+                    root: writer.tree.root(),
+                };
+                let blocks: Vec<StoredBlock> = writer
+                    .tree
+                    .unsaved()
+                    .into_iter()
+                    .map(StoredBlock::from)
+                    .collect();
+                let kv = [(CHECKPOINT.to_owned(), Some(record.encode()))];
+                self.store().commit(&Commit {
+                    blocks: &blocks,
+                    head: None,
+                    kv: &kv,
+                })?;
+                writer.since_checkpoint = 0;
+                writer.tree = writer.tree.saved();
+            }
+            Ok(self.snapshot_of(writer))
+        })
+    }
+}
+
+/// The constant first event that every ledger shares (format §4.4).
+fn begin(
+    source: &super::Source,
+    empty: &Tree,
+    blocks: &mut Vec<StoredBlock>,
+) -> Result<(Vec<Cid>, Tree)> {
+    let document = genesis::GENESIS.document.clone();
+    let event = genesis::GENESIS.event.clone();
+    let tree = empty.put(source, document::GENESIS_KEY, document.cid)?;
+    let head = vec![event.cid];
+    blocks.push(StoredBlock {
+        block: document,
+        generation: 0,
+    });
+    blocks.push(StoredBlock {
+        block: event,
+        generation: 1,
+    });
+    Ok((head, tree))
+}

@@ -1,0 +1,245 @@
+//! Where the core finds shards and events: byte-bounded caches over the store.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use firebrick_core::Cid;
+use firebrick_core::clock::{ClockError, Event, EventSource};
+use firebrick_core::pail::{PailError, Shard, ShardSource};
+use hashbrown::HashMap;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::error::Error;
+use crate::store::{Store, StoreError};
+
+#[derive(Clone)]
+struct BytesHeld;
+
+/// Derived generations held at most; they can be derived again.
+const MOST_DERIVED: usize = 1 << 20;
+
+/// What an entry costs beside its content: key, counters, the hash table's share.
+const ENTRY_BYTES: u64 = 96;
+
+impl Weighter<Cid, Bytes> for BytesHeld {
+    fn weight(&self, _: &Cid, bytes: &Bytes) -> u64 {
+        bytes.len() as u64 + ENTRY_BYTES
+    }
+}
+
+impl Weighter<Cid, u64> for BytesHeld {
+    fn weight(&self, _: &Cid, _: &u64) -> u64 {
+        ENTRY_BYTES
+    }
+}
+
+impl Weighter<Cid, Arc<Shard>> for BytesHeld {
+    fn weight(&self, _: &Cid, shard: &Arc<Shard>) -> u64 {
+        shard.memory() as u64 + ENTRY_BYTES
+    }
+}
+
+impl Weighter<Cid, Arc<Event>> for BytesHeld {
+    fn weight(&self, _: &Cid, event: &Arc<Event>) -> u64 {
+        let ops = event.puts().map(|(key, _)| key.len() + 64).sum::<usize>();
+        (ops + event.parents.len() * 36) as u64 + ENTRY_BYTES + 64
+    }
+}
+
+/// The store seen through caches. Only hits are cached, never misses: a block that is missing now
+/// may arrive with the next pull.
+pub(crate) struct Source {
+    store: Arc<dyn Store>,
+    documents: Cache<Cid, Bytes, BytesHeld>,
+    shards: Cache<Cid, Arc<Shard>, BytesHeld>,
+    events: Cache<Cid, Arc<Event>, BytesHeld>,
+    /// Generations are asked for far more often than events: every walk looks at them first.
+    generations: Cache<Cid, u64, BytesHeld>,
+    /// Generations of events that arrived before their parents, until their head is applied.
+    derived: Mutex<HashMap<Cid, u64>>,
+}
+
+impl Source {
+    /// Caches of `budget` bytes in all.
+    pub(crate) fn new(store: Arc<dyn Store>, budget: usize) -> Self {
+        let budget = budget.max(1 << 20) as u64;
+        Self {
+            store,
+            documents: cache(budget * 6 / 10, 300),
+            shards: cache(budget * 3 / 10, 900),
+            events: cache(budget * 7 / 100, 300),
+            generations: cache(budget * 3 / 100, ENTRY_BYTES),
+            derived: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// A document's block.
+    pub(crate) fn document(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        if let Some(bytes) = self.documents.get(cid) {
+            return Ok(Some(bytes));
+        }
+        let bytes = self.store.block(cid)?;
+        if let Some(bytes) = &bytes {
+            self.documents.insert(*cid, bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    /// Many documents' blocks, read from the store in one call as far as the cache lacks them.
+    /// A scan does not push out what single reads have cached.
+    pub(crate) fn documents(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut found: Vec<Option<Bytes>> =
+            cids.iter().map(|cid| self.documents.get(cid)).collect();
+        let absent: Vec<usize> = (0..cids.len()).filter(|at| found[*at].is_none()).collect();
+        if !absent.is_empty() {
+            let wanted: Vec<Cid> = absent.iter().map(|at| cids[*at]).collect();
+            for (at, bytes) in absent.into_iter().zip(self.store.blocks(&wanted)?) {
+                found[at] = bytes;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Keeps a document that was just written: it is likely to be read next.
+    pub(crate) fn remember_document(&self, cid: Cid, bytes: Bytes) {
+        self.documents.insert(cid, bytes);
+    }
+
+    pub(crate) fn remember_event(&self, cid: Cid, event: Arc<Event>) {
+        self.events.insert(cid, event);
+    }
+
+    /// Whether the block is here, without reading it.
+    pub(crate) fn contains(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.store.contains(cid)
+    }
+}
+
+fn cache<V: Clone>(bytes: u64, entry: u64) -> Cache<Cid, V, BytesHeld>
+where
+    BytesHeld: Weighter<Cid, V>,
+{
+    Cache::with_weighter((bytes / entry) as usize, bytes, BytesHeld)
+}
+
+impl ShardSource for Source {
+    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
+        if let Some(shard) = self.shards.get(cid) {
+            return Ok(shard);
+        }
+        let bytes = self
+            .store
+            .block(cid)
+            .map_err(|error| PailError::Source(Box::new(error)))?;
+        let shard = Arc::new(
+            Shard::decode(&bytes.ok_or(PailError::Missing(*cid))?)
+                .map_err(|reason| PailError::Invalid { cid: *cid, reason })?,
+        );
+        self.shards.insert(*cid, Arc::clone(&shard));
+        Ok(shard)
+    }
+}
+
+impl EventSource for Source {
+    fn event(&self, cid: &Cid) -> Result<Arc<Event>, ClockError> {
+        if let Some(event) = self.events.get(cid) {
+            return Ok(event);
+        }
+        let bytes = self
+            .store
+            .block(cid)
+            .map_err(|error| ClockError::Source(Box::new(error)))?;
+        let event = Arc::new(
+            Event::decode(&bytes.ok_or(ClockError::Missing(*cid))?).map_err(|error| {
+                ClockError::Invalid {
+                    cid: *cid,
+                    reason: error.to_string(),
+                }
+            })?,
+        );
+        self.events.insert(*cid, Arc::clone(&event));
+        Ok(event)
+    }
+
+    fn generation(&self, cid: &Cid) -> Result<u64, ClockError> {
+        match self.known_generation(cid)? {
+            Some(generation) => Ok(generation),
+            None => self.derive_generation(cid),
+        }
+    }
+}
+
+impl Source {
+    /// The stored generation. The store keeps it one higher, so that 0 can mean "not known yet".
+    pub(crate) fn known_generation(&self, cid: &Cid) -> Result<Option<u64>, ClockError> {
+        if let Some(generation) = self.generations.get(cid) {
+            return Ok(Some(generation));
+        }
+        let stored = self
+            .store
+            .generation(cid)
+            .map_err(|error| ClockError::Source(Box::new(error)))?;
+        let generation = stored.and_then(|stored| stored.checked_sub(1));
+        if let Some(generation) = generation {
+            self.generations.insert(*cid, generation);
+        }
+        Ok(generation)
+    }
+
+    /// The generation of an event that arrived before its parents did.
+    fn derive_generation(&self, cid: &Cid) -> Result<u64, ClockError> {
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if derived.len() > MOST_DERIVED {
+            derived.clear();
+        }
+        let mut stack = vec![*cid];
+        while let Some(top) = stack.last().copied() {
+            let event = self.event(&top)?;
+            let mut generation = 0;
+            let depth = stack.len();
+            for parent in &event.parents {
+                let known = match derived.get(parent) {
+                    Some(generation) => Some(*generation),
+                    None => self.known_generation(parent)?,
+                };
+                match known {
+                    Some(of_parent) => generation = generation.max(of_parent + 1),
+                    None => stack.push(*parent),
+                }
+            }
+            if stack.len() == depth {
+                derived.insert(top, generation);
+                stack.pop();
+            }
+        }
+        derived.get(cid).copied().ok_or(ClockError::Missing(*cid))
+    }
+
+    /// Takes the generations that the store does not know yet, to be stored with the next head.
+    pub(crate) fn take_derived(&self) -> Vec<(Cid, u64)> {
+        std::mem::take(&mut *self.derived.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_iter()
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("documents", &self.documents.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The error for a document's block that is not here.
+pub(crate) fn missing_document(cid: Cid, id: &str) -> Error {
+    Error::MissingBlock {
+        cid,
+        id: Some(id.to_owned()),
+    }
+}

@@ -1,0 +1,168 @@
+//! How a database is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Database;
+use crate::env::Env;
+use crate::error::Result;
+use crate::store::Store;
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// After it is on the disk: it survives power loss. Writers that wait at the same time share
+    /// one sync.
+    #[default]
+    Sync,
+    /// After the operating system has it: it survives a killed process. It is synced within some
+    /// 50 ms in the background.
+    Buffered,
+}
+
+/// Options for opening a [`Database`]. See [`Database::builder`].
+///
+/// ```
+/// # use firebrick::{Database, Durability, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = Database::builder()
+///     .path(dir.path().join("notes"))
+///     .keybag(dir.path().join("keys"))
+///     .durability(Durability::Buffered)
+///     .open()
+///     .await?;
+/// db.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "call open()"]
+pub struct Builder {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) name: Option<String>,
+    pub(crate) keybag: Option<PathBuf>,
+    pub(crate) key: Option<zeroize::Zeroizing<String>>,
+    pub(crate) durability: Durability,
+    pub(crate) insecure: bool,
+    pub(crate) memory: usize,
+    pub(crate) read_only: bool,
+    pub(crate) remembered: bool,
+    pub(crate) env: Option<Arc<dyn Env>>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+}
+
+/// Bytes that caches may hold unless told otherwise.
+const MEMORY_BYTES: usize = 48 << 20;
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            path: None,
+            name: None,
+            keybag: None,
+            key: None,
+            durability: Durability::default(),
+            insecure: false,
+            memory: MEMORY_BYTES,
+            read_only: false,
+            remembered: false,
+            env: None,
+            store: None,
+        }
+    }
+}
+
+impl Builder {
+    /// The database's directory; it is created when missing. Without one the database lives in
+    /// memory and is gone when the last handle is.
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Keeps everything in memory, keys included.
+    pub fn in_memory(mut self) -> Self {
+        self.path = None;
+        self
+    }
+
+    /// The ledger's name, which names its keys in the keybag. Default: the last part of the path.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The directory of key files. Default: `$FIREBRICK_KEYBAG`, else `$HOME/.firebrick/keybag`.
+    pub fn keybag(mut self, directory: impl AsRef<Path>) -> Self {
+        self.keybag = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Uses this key, `z…` as [`Keys::export`](crate::Keys::export) gives it, for what it writes to
+    /// remotes, beside those of the keybag. It is not saved.
+    pub fn key(mut self, text: impl Into<String>) -> Self {
+        self.key = Some(zeroize::Zeroizing::new(text.into()));
+        self
+    }
+
+    /// When writes are acknowledged; single calls can choose otherwise.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Turns encryption off, on the disk and on remotes. For tests and public data.
+    pub fn insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    /// Bytes that caches may hold (default 48 MiB). Memory use does not grow with the data.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Opens for reading only; works beside a writer and shows the state at the time of opening.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Attaches the remotes again that were attached with [`Remote::remember`](crate::Remote::remember).
+    pub fn remembered(mut self, remembered: bool) -> Self {
+        self.remembered = remembered;
+        self
+    }
+
+    /// Runs on another environment: virtual time, seeded randomness.
+    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Keeps the data in this store instead of one at the path.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// [`Error::Store`](crate::Error::Store) with the cause (locked by another process, wrong key,
+    /// foreign directory, newer version, disk), [`Error::Keys`](crate::Error::Keys) for the keybag.
+    pub async fn open(self) -> Result<Database> {
+        Database::open_with(self).await
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("path", &self.path)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

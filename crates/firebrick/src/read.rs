@@ -1,0 +1,312 @@
+//! Reading: all documents in order of their ids, and the changes since a head.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use firebrick_core::pail::Range;
+use firebrick_core::{Cid, clock, document};
+use futures_util::Stream;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::ledger::{Ledger, Snapshot, missing_document};
+
+/// A document of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Row<T> {
+    /// The document's id.
+    pub id: String,
+    /// The document; `None` if it is deleted.
+    pub doc: Option<T>,
+}
+
+/// Documents that are read together, so that the store can read neighbours at once.
+const ROWS_AT_ONCE: usize = 256;
+
+/// A listing of one version of the database, in ascending order of ids. Made by
+/// [`Database::all_docs`](crate::Database::all_docs).
+#[must_use = "call stream() or collect()"]
+pub struct AllDocs {
+    ledger: Arc<Ledger>,
+    snapshot: Arc<Snapshot>,
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+    deleted: bool,
+}
+
+impl AllDocs {
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        let snapshot = ledger.snapshot();
+        Self {
+            ledger,
+            snapshot,
+            prefix: String::new(),
+            after: None,
+            limit: usize::MAX,
+            deleted: false,
+        }
+    }
+
+    /// Only ids that begin with `prefix`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Only ids after `id`: to go on where an earlier listing ended.
+    pub fn after(mut self, id: impl Into<String>) -> Self {
+        self.after = Some(id.into());
+        self
+    }
+
+    /// At most this many rows.
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = rows;
+        self
+    }
+
+    /// Deleted documents too, as rows without a document.
+    pub fn include_deleted(mut self, include: bool) -> Self {
+        self.deleted = include;
+        self
+    }
+
+    /// The head that this listing shows.
+    #[must_use]
+    pub fn head(&self) -> &[Cid] {
+        &self.snapshot.head
+    }
+
+    /// Streams the rows; memory stays bounded however many there are.
+    pub fn stream<T: DeserializeOwned + 'static>(
+        self,
+    ) -> impl Stream<Item = Result<Row<T>>> + Unpin {
+        futures_util::stream::iter(self.rows())
+    }
+
+    /// The same as a plain iterator: reading never waits for anything but the disk.
+    pub fn rows<T: DeserializeOwned>(self) -> Rows<T> {
+        Rows {
+            next_after: self.after.clone(),
+            left: self.limit,
+            listing: self,
+            batch: Vec::new().into_iter(),
+            ended: false,
+            of: PhantomData,
+        }
+    }
+
+    /// All rows at once.
+    ///
+    /// # Errors
+    /// The first error of [`AllDocs::stream`].
+    pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<Row<T>>> {
+        self.rows().collect()
+    }
+
+    /// Only the ids of documents that are not deleted (all, with `include_deleted`).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn ids(self) -> Result<Vec<String>> {
+        let tombstone = document::TOMBSTONE.cid;
+        let entries = self.entries(self.after.clone());
+        let wanted = entries.filter(|entry| match entry {
+            Ok((id, cid)) => id != document::GENESIS_KEY && (self.deleted || *cid != tombstone),
+            Err(_) => true,
+        });
+        wanted
+            .take(self.limit)
+            .map(|entry| entry.map(|(id, _)| id))
+            .collect()
+    }
+
+    /// The number of rows, without reading the documents.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn count(self) -> Result<usize> {
+        let tombstone = document::TOMBSTONE.cid;
+        let mut count = 0;
+        for entry in self.entries(self.after.clone()) {
+            let (id, cid) = entry?;
+            count += usize::from(id != document::GENESIS_KEY && (self.deleted || cid != tombstone));
+            if count == self.limit {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    fn entries(&self, after: Option<String>) -> impl Iterator<Item = Result<(String, Cid)>> + '_ {
+        let mut range = Range::prefix(self.prefix.as_str());
+        if let Some(after) = after {
+            range = range.after(after);
+        }
+        self.snapshot
+            .tree
+            .entries(&self.ledger.source, range)
+            .map(|entry| entry.map_err(Error::from))
+    }
+}
+
+/// Iterator of [`AllDocs::rows`].
+#[must_use = "an iterator does nothing until it is asked"]
+pub struct Rows<T> {
+    listing: AllDocs,
+    next_after: Option<String>,
+    left: usize,
+    batch: std::vec::IntoIter<(String, Cid, Option<Bytes>)>,
+    ended: bool,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Rows<T> {
+    fn fill(&mut self) -> Result<()> {
+        let tombstone = document::TOMBSTONE.cid;
+        let mut entries = Vec::with_capacity(ROWS_AT_ONCE.min(self.left));
+        let mut last = None;
+        let mut seen = 0;
+        for entry in self.listing.entries(self.next_after.take()) {
+            let (id, cid) = entry?;
+            seen += 1;
+            last = Some(id.clone());
+            if id != document::GENESIS_KEY && (self.listing.deleted || cid != tombstone) {
+                entries.push((id, cid));
+            }
+            if entries.len() == ROWS_AT_ONCE.min(self.left) || seen == ROWS_AT_ONCE * 4 {
+                break;
+            }
+        }
+        self.ended = last.is_none();
+        self.next_after = last;
+        let cids: Vec<Cid> = entries.iter().map(|(_, cid)| *cid).collect();
+        let blocks = self.listing.ledger.source.documents(&cids)?;
+        let rows = entries
+            .into_iter()
+            .zip(blocks)
+            .map(|((id, cid), bytes)| (id, cid, bytes));
+        self.batch = rows.collect::<Vec<_>>().into_iter();
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Rows<T> {
+    type Item = Result<Row<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.left == 0 {
+                return None;
+            }
+            if let Some((id, cid, bytes)) = self.batch.next() {
+                self.left -= 1;
+                let Some(bytes) = bytes else {
+                    return Some(Err(missing_document(cid, &id)));
+                };
+                let doc = document::decode::<T>(&bytes).map_err(Error::from);
+                return Some(doc.map(|doc| Row { id, doc }));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.fill() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// A row of [`Changes`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Change<T> {
+    /// The document's id.
+    pub id: String,
+    /// The document as the event wrote it; `None` if the event deleted it.
+    pub doc: Option<T>,
+    /// The event.
+    pub clock: Cid,
+}
+
+/// The changes since a head, in the order that the JavaScript implementation gives (format §14.3).
+/// Made by [`Database::changes`](crate::Database::changes).
+///
+/// With several heads a row shows the event that the walk meets first, which need not be the one
+/// that wins; a subscription is told only of what wins.
+#[must_use = "call collect()"]
+pub struct Changes {
+    ledger: Arc<Ledger>,
+    snapshot: Arc<Snapshot>,
+    since: Vec<Cid>,
+    limit: Option<usize>,
+}
+
+impl Changes {
+    pub(crate) fn new(ledger: Arc<Ledger>, since: &[Cid]) -> Self {
+        let snapshot = ledger.snapshot();
+        Self {
+            ledger,
+            snapshot,
+            since: since.to_vec(),
+            limit: None,
+        }
+    }
+
+    /// Only the newest rows, about this many: a batch is never cut.
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = Some(rows);
+        self
+    }
+
+    /// The head that these changes lead to: the `since` of the next call.
+    #[must_use]
+    pub fn head(&self) -> &[Cid] {
+        &self.snapshot.head
+    }
+
+    /// All rows, oldest first, each id once.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`] if an event or document is not here, the store's errors.
+    pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<Change<T>>> {
+        let source = &self.ledger.source;
+        let changes = clock::changes_since(source, &self.snapshot.head, &self.since, self.limit)?;
+        let mut rows = Vec::with_capacity(changes.len());
+        for change in changes
+            .into_iter()
+            .filter(|change| change.key != document::GENESIS_KEY)
+        {
+            let bytes = source
+                .document(&change.value)?
+                .ok_or_else(|| missing_document(change.value, &change.key))?;
+            rows.push(Change {
+                id: change.key,
+                doc: document::decode::<T>(&bytes)?,
+                clock: change.event,
+            });
+        }
+        Ok(rows)
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:literal $type:ty),*) => {$(
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct($name).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+opaque_debug!("AllDocs" AllDocs, "Changes" Changes);
+
+impl<T> std::fmt::Debug for Rows<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,258 @@
+//! The peer tracker: one task per attached remote, which knows what the remote has and what it
+//! lacks, and closes the gap in both directions.
+//!
+//! What a remote lacks is never a list that could get lost: it is the difference between the local
+//! head and the heads that the remote was seen to hold. So a write that was acknowledged here
+//! reaches every attached remote after any crash and any time offline.
+//!
+//! [`task`] is the loop; a round of it lists the slots, [pulls](pull), [pushes](push) and tidies.
+
+mod attachment;
+mod cars;
+mod groups;
+mod pull;
+mod push;
+mod record;
+mod remote;
+mod status;
+mod task;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+pub use self::attachment::{Attachment, CloseReport, DetachReport, Receipt};
+pub use self::remote::{Join, Remote};
+pub use self::status::{Missing, Pending, RemoteStatus, State, Traffic};
+
+use self::record::{RECORDS, Record, record_key};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::gateway::Gateway;
+use crate::ledger::Ledger;
+
+/// How long `close` and `detach` wait for what is still to be pushed.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// What a task and its handles share.
+struct Shared {
+    name: String,
+    url: String,
+    env: Arc<dyn Env>,
+    status: watch::Sender<RemoteStatus>,
+    /// Rounds that were asked for, by number.
+    asked: AtomicU64,
+    /// How the last round ended.
+    rounds: watch::Sender<Round>,
+    /// Heads that the remote holds, and the events that it lacked after the last round.
+    acked: watch::Sender<Acked>,
+    wake: Notify,
+    stop: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+/// The end of a round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// What was asked for before it began.
+    asked: u64,
+    /// All was pushed, and every head of the listing is applied.
+    clean: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Acked {
+    heads: Vec<firebrick_core::Cid>,
+    lacking: usize,
+}
+
+impl Shared {
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// The attached remotes of a database.
+pub(crate) struct Trackers {
+    ledger: Arc<Ledger>,
+    attached: Mutex<Vec<Attachment>>,
+}
+
+impl Trackers {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            ledger: Arc::clone(ledger),
+            attached: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Attachment>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Attachment> {
+        let mut attached = self.lock();
+        attached.retain(|attachment| !attachment.is_detached());
+        attached.clone()
+    }
+
+    /// Starts the task of a remote, unless it runs already.
+    pub(crate) fn attach(&self, remote: Remote) -> Result<Attachment> {
+        let gateway = remote.connect(&self.ledger.env)?;
+        let url = gateway.url().to_owned();
+        let mut attached = self.lock();
+        attached.retain(|attachment| !attachment.is_detached());
+        if let Some(known) = attached.iter().find(|attachment| attachment.url() == url) {
+            return Ok(known.clone());
+        }
+        let name = remote.name.clone().unwrap_or_else(|| url.clone());
+        if attached.iter().any(|attachment| attachment.name() == name) {
+            return Err(Error::Config(format!(
+                "another remote is attached under the name {name:?}; give this one a name of its own"
+            )));
+        }
+        let attachment = self.start(&name, &url, gateway, &remote)?;
+        attached.push(attachment.clone());
+        Ok(attachment)
+    }
+
+    fn start(
+        &self,
+        name: &str,
+        url: &str,
+        gateway: Arc<dyn Gateway>,
+        remote: &Remote,
+    ) -> Result<Attachment> {
+        let mut record = self
+            .record(name)?
+            .filter(|record| record.url == url)
+            .unwrap_or_default();
+        record.url = url.to_owned();
+        record.remembered |= remote.remember;
+        record.merge |= remote.join == Join::Merge;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            env: Arc::clone(&self.ledger.env),
+            status: watch::Sender::new(RemoteStatus::new(name.to_owned(), url.to_owned())),
+            asked: AtomicU64::new(0),
+            rounds: watch::Sender::new(Round::default()),
+            acked: watch::Sender::new(Acked {
+                heads: record.acked.clone(),
+                lacking: 0,
+            }),
+            wake: Notify::new(),
+            stop: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
+        });
+        let task = task::Task::new(
+            Arc::clone(&self.ledger),
+            gateway,
+            Arc::clone(&shared),
+            record,
+        )?;
+        self.ledger
+            .env
+            .spawn(&format!("sync {name}"), Box::pin(task.run()));
+        Ok(Attachment::new(shared))
+    }
+
+    fn record(&self, name: &str) -> Result<Option<Record>> {
+        let bytes = self.ledger.store().kv(&record_key(name));
+        bytes
+            .map(|bytes| Record::decode(&bytes))
+            .transpose()
+            .map_err(|error| malformed(&error))
+    }
+
+    /// Attaches what earlier openings were told to remember.
+    pub(crate) fn attach_remembered(&self) -> Result<()> {
+        for (name, record) in self.records() {
+            let join = if record.merge {
+                Join::Merge
+            } else {
+                Join::Refuse
+            };
+            self.attach(
+                Remote::url(&record.url)?
+                    .name(name)
+                    .remember(true)
+                    .join(join),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> Vec<(String, Record)> {
+        let stored = self.ledger.store().kv_prefix(RECORDS);
+        let records = stored.into_iter().filter_map(|(key, bytes)| {
+            Some((
+                key.strip_prefix(RECORDS)?.to_owned(),
+                Record::decode(&bytes).ok()?,
+            ))
+        });
+        records.filter(|(_, record)| record.remembered).collect()
+    }
+
+    pub(crate) fn remembered(&self) -> Vec<(String, String)> {
+        self.records()
+            .into_iter()
+            .map(|(name, record)| (name, record.url))
+            .collect()
+    }
+
+    pub(crate) fn forget(&self, name: &str) -> Result<()> {
+        let mut record = self
+            .record(name)?
+            .filter(|record| record.remembered)
+            .ok_or_else(|| Error::NoRemote(name.to_owned()))?;
+        record.remembered = false;
+        let bytes = record.encode().map_err(|error| malformed(&error))?;
+        self.ledger.record(&[(record_key(name), Some(bytes))])
+    }
+
+    /// Pushes what can be pushed within some seconds, then stops every task.
+    pub(crate) async fn close(&self) -> CloseReport {
+        let attachments = self.all();
+        let flushes = attachments.iter().map(Attachment::detach);
+        let reports = futures_util::future::join_all(flushes).await;
+        let left = reports
+            .into_iter()
+            .filter(|report| report.unpushed > 0)
+            .map(|report| (report.remote, report.unpushed));
+        self.lock().clear();
+        CloseReport {
+            unpushed: left.collect(),
+        }
+    }
+
+    /// Stops every task at once.
+    pub(crate) async fn abort(&self) {
+        for attachment in self.all() {
+            attachment.end().await;
+        }
+    }
+}
+
+impl Drop for Trackers {
+    /// The last handle of a database that was not closed takes its tasks along.
+    fn drop(&mut self) {
+        for attachment in self.lock().drain(..) {
+            attachment.shared().stop();
+        }
+    }
+}
+
+fn malformed(error: &firebrick_core::cbor::CborError) -> Error {
+    Error::Malformed {
+        what: "record of a remote",
+        cause: error.to_string(),
+    }
+}

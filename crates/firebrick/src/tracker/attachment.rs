@@ -1,0 +1,243 @@
+//! The handle on an attached remote.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use firebrick_core::Cid;
+use tokio::sync::watch;
+
+use super::status::{RemoteStatus, State};
+use super::{FLUSH, Shared};
+use crate::env;
+use crate::error::{Error, Result};
+use crate::ledger::Written;
+
+/// An attached remote. Cloning gives another handle; dropping handles changes nothing.
+#[derive(Clone)]
+pub struct Attachment {
+    shared: Arc<Shared>,
+}
+
+/// What a detached remote still lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DetachReport {
+    /// The remote's name.
+    pub remote: String,
+    /// Events that were not pushed. They stay here and are pushed after the next attach.
+    pub unpushed: usize,
+}
+
+/// What closing left undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Remotes that lack something from here, with the number of events. They get it after the
+    /// next opening and attach.
+    pub unpushed: Vec<(String, usize)>,
+}
+
+impl Attachment {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The remote's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The remote's URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// The present status.
+    #[must_use]
+    pub fn status(&self) -> RemoteStatus {
+        self.shared.status.borrow().clone()
+    }
+
+    /// The status to watch: it wakes with every change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<RemoteStatus> {
+        self.shared.status.subscribe()
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        *self.shared.ended.borrow()
+    }
+
+    /// Waits until everything that was committed here before the call is acknowledged by the
+    /// remote, and every head of a listing that began after the call is applied here.
+    ///
+    /// While the remote is offline, or something there is missing, it waits; see
+    /// [`Attachment::synced_within`].
+    ///
+    /// # Errors
+    /// What only the caller can mend: [`Error::NeedsKey`], [`Error::NeedsMerge`],
+    /// [`Error::NeedsAuth`], [`Error::Detached`], and failures that end the syncing.
+    pub async fn synced(&self) -> Result<()> {
+        let mut rounds = self.shared.rounds.subscribe();
+        let number = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.wake.notify_one();
+        loop {
+            // A round that began before the call says nothing about what the call asks for.
+            let round = *rounds.borrow_and_update();
+            if round.asked >= number {
+                if round.clean {
+                    return Ok(());
+                }
+                self.obstacle()?;
+            } else if self.is_detached() {
+                return Err(self.detached());
+            }
+            rounds.changed().await.map_err(|_| self.detached())?;
+        }
+    }
+
+    /// [`Attachment::synced`] with a deadline.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with what stands in the way, beside those of [`Attachment::synced`].
+    pub async fn synced_within(&self, limit: Duration) -> Result<()> {
+        match env::timeout(&*self.shared.env, limit, self.synced()).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timeout("syncing", limit)),
+        }
+    }
+
+    fn timeout(&self, what: &str, after: Duration) -> Error {
+        Error::Timeout {
+            what: format!("{what} with {}", self.name()),
+            after,
+            cause: self.status().obstacle(),
+        }
+    }
+
+    fn detached(&self) -> Error {
+        Error::Detached(self.shared.name.clone())
+    }
+
+    /// What a wait cannot overcome.
+    fn obstacle(&self) -> Result<()> {
+        let remote = || self.shared.name.clone();
+        match &self.status().state {
+            State::NeedsKey { fingerprint } => Err(Error::NeedsKey {
+                fingerprint: fingerprint.clone(),
+            }),
+            State::NeedsMerge => Err(Error::NeedsMerge { remote: remote() }),
+            State::NeedsAuth { cause } => Err(Error::NeedsAuth {
+                remote: remote(),
+                cause: cause.clone(),
+            }),
+            State::Failed { cause } => Err(Error::Config(format!(
+                "syncing with {} failed: {cause}",
+                remote()
+            ))),
+            State::Detached => Err(self.detached()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the remote holds this write.
+    ///
+    /// # Errors
+    /// [`Error::Detached`] if the attachment ends before.
+    pub async fn reached(&self, written: &Written) -> Result<()> {
+        // A clean round that began after the write covers it.
+        if self.shared.acked.borrow().heads == written.head {
+            return Ok(());
+        }
+        self.synced().await
+    }
+
+    /// Pushes what is left, within some seconds, and ends the syncing. Never hangs.
+    pub async fn detach(&self) -> DetachReport {
+        let hopeless = matches!(self.status().state, State::Offline { .. });
+        if !hopeless && !self.is_detached() {
+            // Whatever keeps it from ending in time is in the report.
+            let _ = env::timeout(&*self.shared.env, FLUSH, self.synced()).await;
+        }
+        self.end().await;
+        DetachReport {
+            remote: self.shared.name.clone(),
+            unpushed: self.shared.acked.borrow().lacking,
+        }
+    }
+
+    /// Ends the task without pushing.
+    pub(super) async fn end(&self) {
+        self.shared.stop();
+        let mut ended = self.shared.ended.subscribe();
+        let wait = ended.wait_for(|ended| *ended);
+        if env::timeout(&*self.shared.env, FLUSH, wait).await.is_err() {
+            tracing::warn!(remote = %self.shared.name, "the remote does not answer; its task ends when it does");
+        }
+    }
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment")
+            .field("name", &self.name())
+            .field("state", &self.status().state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a write has arrived. See [`Database::receipt`](crate::Database::receipt).
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    attachments: Vec<Attachment>,
+    written: Written,
+}
+
+impl Receipt {
+    pub(crate) fn new(attachments: Vec<Attachment>, written: Written) -> Self {
+        Self {
+            attachments,
+            written,
+        }
+    }
+
+    /// The head that the write produced. It is stored here already: that is what the write's own
+    /// return says.
+    #[must_use]
+    pub fn local(&self) -> &[Cid] {
+        &self.written.head
+    }
+
+    /// Waits until the remote of this name holds the write.
+    ///
+    /// # Errors
+    /// [`Error::NoRemote`], and those of [`Attachment::reached`].
+    pub async fn remote(&self, name: &str) -> Result<()> {
+        let attachment = self
+            .attachments
+            .iter()
+            .find(|attachment| attachment.name() == name);
+        attachment
+            .ok_or_else(|| Error::NoRemote(name.to_owned()))?
+            .reached(&self.written)
+            .await
+    }
+
+    /// Waits until every remote that was attached at the time of the call holds the write.
+    ///
+    /// # Errors
+    /// Those of [`Attachment::reached`].
+    pub async fn all(&self) -> Result<()> {
+        for attachment in &self.attachments {
+            attachment.reached(&self.written).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! CARs: fetching those of others, checking every hash, and making one again that a remote lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use firebrick_core::car::{self, CarReader};
+use firebrick_core::cid::Codec;
+use firebrick_core::envelope::EnvelopeError;
+use firebrick_core::header::CarHeader;
+use firebrick_core::keys::KeyId;
+use firebrick_core::{Block, Cid, document};
+use futures_util::StreamExt as _;
+
+use super::record::{CarRecord, car_key, decode_list, encode_list};
+use super::task::Task;
+use crate::env;
+use crate::error::{Error, Result};
+use crate::keys::KeyRing;
+use crate::ledger::Ledger;
+
+/// CARs that are asked for at the same time.
+const FETCH_AT_ONCE: usize = 8;
+/// Bytes from which checking a CAR is not done on the thread of other tasks.
+const LARGE: usize = 128 << 10;
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(20);
+
+/// Why a CAR is not here although a header lists it.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) kind: TroubleKind,
+    pub(super) tries: u32,
+    pub(super) retry_at: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TroubleKind {
+    Missing,
+    Damaged(String),
+    NeedsKey(KeyId),
+}
+
+impl TroubleKind {
+    pub(super) fn words(&self, car: &Cid) -> String {
+        match self {
+            Self::Missing => format!("CAR {car} is not there (yet)"),
+            Self::Damaged(cause) => format!("CAR {car} is damaged: {cause}"),
+            Self::NeedsKey(key) => {
+                format!("CAR {car} is encrypted with the key {key}, which is not here")
+            }
+        }
+    }
+}
+
+/// A CAR that was decrypted and whose every hash is right.
+struct Opened {
+    blocks: Vec<Block>,
+    bytes: u64,
+    documents: u64,
+}
+
+impl Task {
+    /// Brings CARs here, in the order given, as far as they can be had; what cannot is in
+    /// `troubles` and is tried again later.
+    ///
+    /// Fails only when the remote as a whole does.
+    pub(super) async fn fetch(&mut self, cars: impl IntoIterator<Item = Cid>) -> Result<()> {
+        let now = self.shared.env.now();
+        let mut wanted: Vec<Cid> = Vec::new();
+        for car in cars {
+            let waits = self
+                .troubles
+                .get(&car)
+                .is_some_and(|trouble| trouble.retry_at > now && !self.has_key_now(trouble));
+            if !self.cars.contains_key(&car) && !waits && !wanted.contains(&car) {
+                wanted.push(car);
+            }
+        }
+        self.progress.to_pull += wanted.len() as u64;
+        self.show_progress();
+        let gateway = Arc::clone(&self.gateway);
+        let mut answers = futures_util::stream::iter(wanted)
+            .map(|car| {
+                let gateway = Arc::clone(&gateway);
+                async move { (car, gateway.get_car(&car).await) }
+            })
+            .buffered(FETCH_AT_ONCE);
+        while let Some((car, answer)) = answers.next().await {
+            let outcome = match answer? {
+                Some(bytes) => self.take_in(car, bytes).await?,
+                None => Err(TroubleKind::Missing),
+            };
+            self.progress.to_pull = self.progress.to_pull.saturating_sub(1);
+            match outcome {
+                Ok(()) => {
+                    self.troubles.remove(&car);
+                    self.progress.pulled += 1;
+                }
+                Err(kind) => self.note_trouble(car, kind),
+            }
+            self.show_progress();
+        }
+        Ok(())
+    }
+
+    fn has_key_now(&self, trouble: &Trouble) -> bool {
+        matches!(&trouble.kind, TroubleKind::NeedsKey(key) if self.ledger.keys.has(key))
+    }
+
+    fn note_trouble(&mut self, car: Cid, kind: TroubleKind) {
+        let tries = self.troubles.get(&car).map_or(0, |trouble| trouble.tries);
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << tries.min(16))
+            .min(LAST_RETRY);
+        let words = kind.words(&car);
+        tracing::debug!(remote = %self.shared.name, "{words}");
+        self.last_error = Some(words);
+        self.troubles.insert(
+            car,
+            Trouble {
+                kind,
+                tries: tries + 1,
+                retry_at: self.shared.env.now() + wait,
+            },
+        );
+    }
+
+    /// Checks a CAR and stores its blocks, with the record of it, in one commit.
+    async fn take_in(&mut self, car: Cid, sealed: Bytes) -> Result<Result<(), TroubleKind>> {
+        let (len, ledger, key) = (
+            sealed.len(),
+            Arc::clone(&self.ledger),
+            car_key(&self.shared.name, &car),
+        );
+        let work = move || -> Result<Result<(CarRecord, u64), TroubleKind>> {
+            let opened = match open(&ledger.keys, &car, sealed) {
+                Ok(opened) => opened,
+                Err(kind) => return Ok(Err(kind)),
+            };
+            let record = store(&ledger, key, opened.blocks, opened.bytes)?;
+            Ok(Ok((record, opened.documents)))
+        };
+        let outcome = if len < LARGE {
+            work()?
+        } else {
+            self.blocking(work).await?
+        };
+        Ok(outcome.map(|(record, documents)| {
+            self.cars.insert(car, record);
+            self.record.traffic.cars_down += 1;
+            self.record.traffic.bytes_down += len as u64;
+            self.record.traffic.documents_down += documents;
+            self.progress.bytes += len as u64;
+        }))
+    }
+
+    /// Work that takes its time, where it disturbs no other task.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        env::blocking(&*self.shared.env, work)
+            .await
+            .map_err(|_| Error::Closed)?
+    }
+
+    /// The header of a CAR that is here.
+    pub(super) fn header(&mut self, car: &Cid) -> Result<Option<Arc<CarHeader>>> {
+        if let Some(header) = self.headers.get(car) {
+            return Ok(Some(Arc::clone(header)));
+        }
+        let Some(first) = self.blocks_of(car)?.first().copied() else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.ledger.store().block(&first)? else {
+            return Ok(None);
+        };
+        let Ok(header) = CarHeader::decode(&bytes) else {
+            return Ok(None);
+        };
+        let header = Arc::new(header);
+        if self.headers.len() > 1024 {
+            self.headers.clear();
+        }
+        self.headers.insert(*car, Arc::clone(&header));
+        Ok(Some(header))
+    }
+
+    /// The blocks of a CAR that is or was here, in its order.
+    pub(super) fn blocks_of(&self, car: &Cid) -> Result<Vec<Cid>> {
+        let Some(record) = self.cars.get(car) else {
+            return Ok(Vec::new());
+        };
+        Ok(self
+            .ledger
+            .store()
+            .block(&record.list)?
+            .map_or_else(Vec::new, |list| decode_list(&list)))
+    }
+
+    /// Puts a CAR back that the remote has lost or damaged. All its blocks are here, so it can be
+    /// made again byte for byte, whoever wrote it.
+    pub(super) async fn restore(&mut self, car: Cid) -> Result<bool> {
+        let cids = self.blocks_of(&car)?;
+        let Some(root) = cids.first().copied() else {
+            return Ok(false);
+        };
+        let blocks = self.ledger.store().blocks(&cids)?;
+        let Some(blocks) = cids
+            .into_iter()
+            .zip(blocks)
+            .map(|(cid, bytes)| Some(Block { cid, bytes: bytes? }))
+            .collect::<Option<Vec<Block>>>()
+        else {
+            return Ok(false);
+        };
+        let plain = Bytes::from(car::encode(&[root], &blocks));
+        if !car.matches(&plain) {
+            return Ok(false);
+        }
+        self.upload(&car, plain).await?;
+        tracing::info!(remote = %self.shared.name, %car, "uploaded a CAR again that the remote had lost");
+        Ok(true)
+    }
+
+    /// Seals and stores a CAR at the remote.
+    pub(super) async fn upload(&mut self, car: &Cid, plain: Bytes) -> Result<()> {
+        let sealed = self.ledger.keys.seal(plain);
+        let len = sealed.len() as u64;
+        self.gateway.put_car(car, sealed).await?;
+        self.record.traffic.cars_up += 1;
+        self.record.traffic.bytes_up += len;
+        self.progress.bytes += len;
+        Ok(())
+    }
+}
+
+/// Stores the blocks of a CAR and the record that it is here.
+pub(super) fn store(
+    ledger: &Ledger,
+    key: String,
+    mut blocks: Vec<Block>,
+    bytes: u64,
+) -> Result<CarRecord> {
+    let list = Block::new(
+        Codec::Raw,
+        encode_list(blocks.iter().map(|block| &block.cid)),
+    );
+    let record = CarRecord {
+        list: list.cid,
+        bytes,
+        replaced: false,
+    };
+    blocks.push(list);
+    ledger.ingest(blocks, &[(key, Some(record.encode()))])?;
+    Ok(record)
+}
+
+/// Decrypts a CAR and checks its name and the hash of every block.
+fn open(keys: &KeyRing, car: &Cid, sealed: Bytes) -> Result<Opened, TroubleKind> {
+    let plain = keys.open_car(sealed).map_err(|error| match error {
+        EnvelopeError::UnknownKey { key_id } => TroubleKind::NeedsKey(key_id),
+        other => TroubleKind::Damaged(other.to_string()),
+    })?;
+    if !car.matches(&plain) {
+        return Err(TroubleKind::Damaged(
+            "its content does not have its name".into(),
+        ));
+    }
+    let bytes = plain.len() as u64;
+    let damaged = |error: car::CarError| TroubleKind::Damaged(error.to_string());
+    let blocks = CarReader::new(plain)
+        .map_err(damaged)?
+        .collect::<Result<Vec<Block>, _>>()
+        .map_err(damaged)?;
+    let is_document = |block: &&Block| {
+        document::is_tombstone(&block.bytes) || document::fields_of(&block.bytes).is_ok()
+    };
+    let documents = blocks.iter().filter(is_document).count() as u64;
+    Ok(Opened {
+        blocks,
+        bytes,
+        documents,
+    })
+}

@@ -1,0 +1,480 @@
+//! Pushing: from the difference of heads to CARs and an announcement.
+
+use firebrick_core::clock::{self, EventSource as _};
+use firebrick_core::header::CarHeader;
+use firebrick_core::meta::MetaEvent;
+use firebrick_core::pail::{PailError, Tree};
+use firebrick_core::{Block, Cid, car, cid::Codec, document, group};
+use hashbrown::HashSet;
+
+use super::groups::{self, Group};
+use super::pull::{Listing, Pulled};
+use super::record::{CarRecord, car_key, encode_list};
+use super::task::Task;
+use crate::env;
+use crate::error::{Error, Result};
+use crate::gateway::Announcement;
+use crate::ledger::Snapshot;
+
+/// A push of more than this is cut into several CARs, so that memory stays bounded and a restart
+/// does not begin at zero.
+const CAR_BYTES: usize = 8 << 20;
+/// Events gathered between two looks at what other tasks want.
+const EVENTS_AT_ONCE: usize = 512;
+/// Replaced CARs that a header names, for writers that still list them.
+const REPLACED_TOLD: usize = 48;
+/// CARs that one writer asks for at once.
+const WANTS_MAX: usize = 64;
+
+/// Blocks on their way into CARs, each once.
+#[derive(Default)]
+struct Parcel {
+    blocks: Vec<Block>,
+    bytes: usize,
+    seen: HashSet<Cid>,
+    documents: u64,
+}
+
+impl Parcel {
+    fn add(&mut self, block: Block) {
+        if self.seen.insert(block.cid) {
+            self.bytes += car::section_len(&block);
+            self.blocks.push(block);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Block> {
+        self.bytes = 0;
+        std::mem::take(&mut self.blocks)
+    }
+}
+
+impl Task {
+    /// Sends what the remote's heads lack, documents and events first, the announcement last.
+    pub(super) async fn push(&mut self, listing: &Listing, pulled: &Pulled) -> Result<()> {
+        if !self.gateway.capabilities().write || self.ledger.read_only {
+            return Ok(());
+        }
+        let again = self.confirm(listing, pulled).await?;
+        let snapshot = self.ledger.snapshot();
+        let lacking = self.lacking(&snapshot).await?;
+        let wants = self.wants();
+        if !lacking.is_empty() {
+            let snapshot = self.ledger.saved_snapshot()?;
+            let lacking = self.lacking(&snapshot).await?;
+            let car = self.send(&snapshot, lacking).await?;
+            self.announce(Some(car), wants).await?;
+        } else if again && !snapshot.head.is_empty() {
+            let car = match self.announced_with(&snapshot.head)? {
+                Some(car) => car,
+                None => {
+                    let saved = self.ledger.saved_snapshot()?;
+                    self.send(&saved, Vec::new()).await?
+                }
+            };
+            self.announce(Some(car), wants).await?;
+        } else if wants != self.wants_told {
+            self.announce(self.record.announced, wants).await?;
+        }
+        self.point(pulled).await
+    }
+
+    async fn lacking(&self, snapshot: &Snapshot) -> Result<Vec<Cid>> {
+        if snapshot
+            .head
+            .iter()
+            .all(|event| self.record.acked.contains(event))
+        {
+            return Ok(Vec::new());
+        }
+        Ok(clock::difference(
+            &self.ledger.source,
+            &snapshot.head,
+            &self.record.acked,
+        )?)
+    }
+
+    /// Compares what the remote shows with what it was seen to hold. A listing that shows less may
+    /// be stale, or the remote has lost something: the CARs are looked at, lost ones are restored,
+    /// and the announcement is made again. Returns whether it has to be.
+    async fn confirm(&mut self, listing: &Listing, pulled: &Pulled) -> Result<bool> {
+        let mut held = true;
+        for event in &self.record.acked {
+            held = held
+                && (pulled.covered.contains(event)
+                    || clock::contains(&self.ledger.source, &pulled.covered, event)?);
+        }
+        let mut lost: Vec<Cid> = listing
+            .wants
+            .iter()
+            .filter(|car| self.cars.contains_key(*car))
+            .copied()
+            .collect();
+        if !held || !self.audited {
+            lost.extend(self.audit().await?);
+            self.audited = true;
+        }
+        let mut complete = true;
+        for car in lost {
+            let now = self.shared.env.now();
+            if self
+                .restored
+                .get(&car)
+                .is_some_and(|at| now < *at + super::task::RESTORE_AGAIN)
+            {
+                continue;
+            }
+            complete &= self.restore(car).await?;
+            self.restored.insert(car, now);
+        }
+        if held || !complete {
+            self.record.acked.clone_from(&pulled.covered);
+        }
+        if !complete {
+            self.record.base = None;
+        }
+        Ok(!held)
+    }
+
+    /// The live CARs that are not at the remote any more.
+    async fn audit(&self) -> Result<Vec<Cid>> {
+        let live = self
+            .record
+            .live
+            .iter()
+            .flat_map(|group| &group.cars)
+            .copied();
+        match self.gateway.list_cars().await? {
+            Some(there) => {
+                let there: HashSet<Cid> = there.into_iter().map(|entry| entry.cid).collect();
+                Ok(live.filter(|car| !there.contains(car)).collect())
+            }
+            None => {
+                let mut lost = Vec::new();
+                for car in live {
+                    if self.gateway.get_car(&car).await?.is_none() {
+                        lost.push(car);
+                    }
+                }
+                Ok(lost)
+            }
+        }
+    }
+
+    /// CARs that cannot be read at the second attempt either: whoever has their blocks may help.
+    fn wants(&self) -> Vec<Cid> {
+        let asking = self.troubles.iter().filter(|(_, trouble)| {
+            trouble.tries >= 2 && !matches!(trouble.kind, super::cars::TroubleKind::NeedsKey(_))
+        });
+        let mut wants: Vec<Cid> = asking.map(|(car, _)| *car).collect();
+        wants.sort_unstable();
+        wants.truncate(WANTS_MAX);
+        wants
+    }
+
+    /// Our last group, if its head is this one.
+    fn announced_with(&mut self, head: &[Cid]) -> Result<Option<Cid>> {
+        let Some(car) = self.record.announced else {
+            return Ok(None);
+        };
+        let is_it = self
+            .header(&car)?
+            .is_some_and(|header| header.head.as_deref() == Some(head));
+        Ok(is_it.then_some(car))
+    }
+
+    /// Uploads the blocks of these events and of the snapshot's tree; the last CAR has the header
+    /// that lists everything. Returns that CAR. Nothing refers to it yet.
+    async fn send(&mut self, snapshot: &Snapshot, lacking: Vec<Cid>) -> Result<Cid> {
+        self.progress.to_push = lacking.len() as u64;
+        self.show_progress();
+        let mut parcel = Parcel::default();
+        for car in &self.record.staged {
+            parcel.seen.extend(self.blocks_of(car)?);
+        }
+        for events in lacking.chunks(EVENTS_AT_ONCE) {
+            self.gather(events, &mut parcel)?;
+            if parcel.bytes >= CAR_BYTES {
+                self.stage(parcel.take()).await?;
+            } else {
+                env::yield_now().await;
+            }
+            self.progress.pushed += events.len() as u64;
+            self.progress.to_push = self.progress.to_push.saturating_sub(events.len() as u64);
+            self.show_progress();
+        }
+        let base = self.record.base.map(Tree::at);
+        match self
+            .gather_shards(snapshot, base.as_ref(), &mut parcel)
+            .await
+        {
+            // The base's shards may be gone here; then the remote gets the whole tree.
+            Err(Error::MissingBlock { .. }) if base.is_some() => {
+                self.gather_shards(snapshot, None, &mut parcel).await?
+            }
+            outcome => outcome?,
+        }
+        self.record.traffic.documents_up += parcel.documents;
+        let car = self.commit(snapshot, parcel).await?;
+        self.record.acked = clock::join(&self.ledger.source, &self.record.acked, &snapshot.head)?;
+        self.record.base = Some(snapshot.tree.root());
+        Ok(car)
+    }
+
+    /// Documents and events. A document that never arrived here cannot be sent; its event goes all
+    /// the same, and whoever has the document sends it.
+    fn gather(&self, events: &[Cid], parcel: &mut Parcel) -> Result<()> {
+        for cid in events {
+            let event = self.ledger.source.event(cid)?;
+            for (_, value) in event.puts() {
+                if parcel.seen.contains(&value) {
+                    continue;
+                }
+                if let Some(bytes) = self.ledger.source.document(&value)? {
+                    parcel.documents += u64::from(
+                        document::fields_of(&bytes).is_ok() || document::is_tombstone(&bytes),
+                    );
+                    parcel.add(Block { cid: value, bytes });
+                }
+            }
+            let bytes = self.ledger.store().block(cid)?.ok_or(Error::MissingBlock {
+                cid: *cid,
+                id: None,
+            })?;
+            parcel.add(Block { cid: *cid, bytes });
+        }
+        Ok(())
+    }
+
+    async fn gather_shards(
+        &mut self,
+        snapshot: &Snapshot,
+        base: Option<&Tree>,
+        parcel: &mut Parcel,
+    ) -> Result<()> {
+        let ledger = std::sync::Arc::clone(&self.ledger);
+        let mut full = Vec::new();
+        let mut shards = snapshot.tree.shards_since(&ledger.source, base);
+        loop {
+            let next: Option<Result<Block, PailError>> = shards.next();
+            match next.transpose()? {
+                Some(shard) => parcel.add(shard),
+                None => break,
+            }
+            if parcel.bytes >= CAR_BYTES {
+                full.push(parcel.take());
+            }
+        }
+        drop(shards);
+        for blocks in full {
+            self.stage(blocks).await?;
+        }
+        Ok(())
+    }
+
+    /// Uploads a CAR that only carries blocks. Its header claims nothing new, so it does no harm if
+    /// the rest never follows; it is remembered, so that the rest need not carry them again.
+    async fn stage(&mut self, blocks: Vec<Block>) -> Result<()> {
+        let header = CarHeader {
+            head: Some(self.record.acked.clone()),
+            ..CarHeader::default()
+        };
+        let car = self.write_car(header, &blocks).await?;
+        self.record.staged.push(car);
+        self.save()
+    }
+
+    /// The last CAR of a push: its header lists every live group. Small groups are merged into it.
+    async fn commit(&mut self, snapshot: &Snapshot, mut parcel: Parcel) -> Result<Cid> {
+        let staged: Vec<Group> = self
+            .record
+            .staged
+            .iter()
+            .rev()
+            .map(|car| self.own_group(*car))
+            .collect();
+        let merged = self.merge_groups(&mut parcel, staged.len()).await?;
+        let gone: Vec<Cid> = merged
+            .iter()
+            .flat_map(|at| self.record.live[*at].cars.clone())
+            .collect();
+        let kept = (0..self.record.live.len())
+            .filter(|at| !merged.contains(at))
+            .map(|at| self.record.live[at].clone());
+        let mut live: Vec<Group> = staged.into_iter().chain(kept).collect();
+        let mut replaced: Vec<Cid> = gone.iter().chain(&self.record.replaced).copied().collect();
+        replaced.truncate(REPLACED_TOLD);
+        let header = CarHeader {
+            cars: live.iter().map(|group| group.cars.clone()).collect(),
+            head: Some(snapshot.head.clone()),
+            replaced: replaced.clone(),
+            ..CarHeader::default()
+        };
+        let blocks = parcel.take();
+        let car = self.write_car(header, &blocks).await?;
+        for old in gone {
+            self.mark_replaced(old)?;
+        }
+        live.retain(|group| group.cars != [car]);
+        live.insert(0, self.own_group(car));
+        self.record.live = live;
+        self.record.replaced = replaced;
+        self.record.staged.clear();
+        Ok(car)
+    }
+
+    fn own_group(&self, car: Cid) -> Group {
+        let bytes = self.cars.get(&car).map_or(0, |known| known.bytes);
+        Group {
+            cars: vec![car],
+            bytes,
+            ours: true,
+        }
+    }
+
+    /// Adds the blocks of groups that are due to be merged; returns the groups' positions.
+    async fn merge_groups(&mut self, parcel: &mut Parcel, reserved: usize) -> Result<Vec<usize>> {
+        let bytes = parcel.bytes as u64;
+        let due = groups::to_merge(&self.record.live, bytes, reserved, self.patience);
+        let cars: Vec<Cid> = due
+            .iter()
+            .flat_map(|at| self.record.live[*at].cars.clone())
+            .collect();
+        self.fetch(cars).await?;
+        let mut merged = Vec::new();
+        for at in due {
+            let cars = self.record.live[at].cars.clone();
+            let mut cids = Vec::new();
+            for car in &cars {
+                // Its first block is its header, which the new one replaces.
+                cids.extend(self.blocks_of(car)?.into_iter().skip(1));
+            }
+            let here = cars.iter().all(|car| self.cars.contains_key(car));
+            let blocks = self.ledger.store().blocks(&cids)?;
+            if here && blocks.iter().all(Option::is_some) {
+                for (cid, bytes) in cids.into_iter().zip(blocks) {
+                    if let Some(bytes) = bytes {
+                        parcel.add(Block { cid, bytes });
+                    }
+                }
+                merged.push(at);
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Makes a CAR, uploads it unless the remote has it, and remembers what is in it.
+    async fn write_car(&mut self, header: CarHeader, blocks: &[Block]) -> Result<Cid> {
+        let salt = self
+            .ledger
+            .keys
+            .salt_key()
+            .map(|key| group::salt(&key, blocks.iter().map(|block| &block.cid)));
+        let header = CarHeader { salt, ..header }.encode();
+        let plain = bytes::Bytes::from(car::encode(
+            &[header.cid],
+            std::iter::once(&header).chain(blocks),
+        ));
+        let (cid, len) = (Cid::of(Codec::Car, &plain), plain.len() as u64);
+        if !self.cars.contains_key(&cid) {
+            self.upload(&cid, plain).await?;
+            let list = Block::new(
+                Codec::Raw,
+                encode_list(
+                    std::iter::once(&header)
+                        .chain(blocks)
+                        .map(|block| &block.cid),
+                ),
+            );
+            let record = CarRecord {
+                list: list.cid,
+                bytes: len,
+                replaced: false,
+            };
+            // Recorded before it is announced: after a crash it is not uploaded again.
+            self.ledger.ingest(
+                vec![header, list],
+                &[(car_key(&self.shared.name, &cid), Some(record.encode()))],
+            )?;
+            self.cars.insert(cid, record);
+        }
+        Ok(cid)
+    }
+
+    /// Puts our group, and what we cannot read, into our slot.
+    async fn announce(&mut self, car: Option<Cid>, wants: Vec<Cid>) -> Result<()> {
+        if !self.record.slots.contains(&self.slot) {
+            self.record.slots.push(self.slot.clone());
+            self.save()?;
+        }
+        let meta = car.map_or_else(|| "[]".to_owned(), meta_of);
+        let announcement = Announcement {
+            meta: meta.into(),
+            wants: wants.clone(),
+        };
+        self.gateway.announce(&self.slot, &announcement).await?;
+        self.wants_told = wants;
+        self.record.announced = car;
+        self.record.traffic.announces += 1;
+        self.save()
+    }
+
+    /// Keeps the one pointer that JavaScript reads on a CAR whose head holds everything from here.
+    /// Only one head is ever shown there: resolving several can take JavaScript minutes.
+    async fn point(&mut self, pulled: &Pulled) -> Result<()> {
+        let head = self.ledger.snapshot().head.clone();
+        let pushed = head.iter().all(|event| self.record.acked.contains(event));
+        if !self.gateway.capabilities().shared_pointer || head.len() != 1 || !pushed {
+            return Ok(());
+        }
+        for (slot, _, shown) in &pulled.heads {
+            if Self::is_pointer(slot)
+                && clock::contains(&self.ledger.source, shown, &head[0]).unwrap_or(false)
+            {
+                return Ok(());
+            }
+        }
+        if self.pointed.as_ref() == Some(&head) && !self.pointer_differs().await? {
+            return Ok(());
+        }
+        let car = match self.announced_with(&head)? {
+            Some(car) => car,
+            None => match pulled
+                .heads
+                .iter()
+                .find(|(slot, _, shown)| !Self::is_pointer(slot) && *shown == head)
+            {
+                Some((_, car, _)) => *car,
+                None => {
+                    let saved = self.ledger.saved_snapshot()?;
+                    let car = self.send(&saved, Vec::new()).await?;
+                    self.announce(Some(car), self.wants_told.clone()).await?;
+                    car
+                }
+            },
+        };
+        self.gateway.write_pointer(meta_of(car).into()).await?;
+        self.pointed = Some(head);
+        self.pointed_at = Some(car);
+        Ok(())
+    }
+
+    /// Whether someone has written the pointer since we did.
+    async fn pointer_differs(&self) -> Result<bool> {
+        let shown = self.gateway.read_pointer().await?;
+        Ok(shown.is_none_or(|shown| {
+            self.pointed_at
+                .is_none_or(|car| shown != meta_of(car).as_bytes())
+        }))
+    }
+}
+
+/// The meta event that names a group, in the form of `main.json`. It names no parents, so equal
+/// states make equal bytes.
+fn meta_of(car: Cid) -> String {
+    MetaEvent {
+        cars: vec![car],
+        parents: Vec::new(),
+    }
+    .to_main_json()
+}

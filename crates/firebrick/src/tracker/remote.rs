@@ -1,0 +1,127 @@
+//! Which remote, and on what terms.
+
+use std::sync::Arc;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::gateway::{self, Gateway, RemoteUrl};
+
+/// What to do at the first contact with a remote that holds another ledger with documents of its
+/// own: one that shares nothing with the local one but the constant first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// Join them; the status says so. It cannot be undone.
+    #[default]
+    Merge,
+    /// Do not, and show [`State::NeedsMerge`](crate::State::NeedsMerge).
+    Refuse,
+}
+
+/// A remote to attach: a URL or a gateway, with options. A `&str` is a URL.
+///
+/// ```
+/// # use firebrick::{Remote, Join, Error};
+/// let hub = Remote::url("file:///var/lib/hub")?.name("hub").remember(true).join(Join::Refuse);
+/// assert!(Remote::url("gopher://x").is_err());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "attach it"]
+pub struct Remote {
+    target: Target,
+    pub(crate) name: Option<String>,
+    pub(crate) remember: bool,
+    pub(crate) join: Join,
+}
+
+#[derive(Clone)]
+enum Target {
+    Url(RemoteUrl),
+    Gateway(Arc<dyn Gateway>),
+}
+
+impl Remote {
+    /// The remote at this URL.
+    ///
+    /// # Errors
+    /// [`Error::Gateway`] if no gateway takes it; the message lists the schemes that there are.
+    pub fn url(url: impl Into<String>) -> Result<Self> {
+        Ok(Self::new(Target::Url(RemoteUrl::parse(&url.into())?)))
+    }
+
+    /// A remote behind a gateway of the caller's own.
+    pub fn gateway(gateway: Arc<dyn Gateway>) -> Self {
+        Self::new(Target::Gateway(gateway))
+    }
+
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            name: None,
+            remember: false,
+            join: Join::default(),
+        }
+    }
+
+    /// A short name for status, receipts and change sets. Default: the URL.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Attach it again at later openings, see [`Builder::remembered`](crate::Builder::remembered).
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// Whether another ledger may be joined.
+    pub fn join(mut self, join: Join) -> Self {
+        self.join = join;
+        self
+    }
+
+    pub(crate) fn connect(&self, env: &Arc<dyn Env>) -> Result<Arc<dyn Gateway>> {
+        match &self.target {
+            Target::Url(url) => Ok(gateway::open_with(url, Arc::clone(env))?),
+            Target::Gateway(gateway) => Ok(Arc::clone(gateway)),
+        }
+    }
+}
+
+impl TryFrom<&str> for Remote {
+    type Error = Error;
+
+    fn try_from(url: &str) -> Result<Self> {
+        Self::url(url)
+    }
+}
+
+impl TryFrom<String> for Remote {
+    type Error = Error;
+
+    fn try_from(url: String) -> Result<Self> {
+        Self::url(url)
+    }
+}
+
+impl TryFrom<&String> for Remote {
+    type Error = Error;
+
+    fn try_from(url: &String) -> Result<Self> {
+        Self::url(url)
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let target = match &self.target {
+            Target::Url(url) => url.to_string(),
+            Target::Gateway(gateway) => gateway.url().to_owned(),
+        };
+        f.debug_struct("Remote")
+            .field("target", &target)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! What a user sees of a remote.
+
+use firebrick_core::Cid;
+use serde::{Deserialize, Serialize};
+
+/// Where syncing with a remote stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+#[non_exhaustive]
+pub enum State {
+    /// Making the first contact.
+    Connecting,
+    /// Something is on its way, or waits for something: see [`RemoteStatus::pending`].
+    Syncing {
+        /// Events sent in this run.
+        pushed: u64,
+        /// Events that the remote still lacks.
+        to_push: u64,
+        /// CARs received in this run.
+        pulled: u64,
+        /// CARs known to be there and not here yet.
+        to_pull: u64,
+        /// Bytes in both directions in this run.
+        bytes: u64,
+    },
+    /// The remote has everything from here, and everything that it has is here.
+    UpToDate,
+    /// The remote cannot be reached; it is tried again by itself.
+    Offline {
+        /// Since when, in milliseconds of Unix time.
+        since_ms: u64,
+        /// Time until the next attempt in milliseconds, as of when this was written.
+        retry_in_ms: u64,
+        /// What went wrong.
+        cause: String,
+    },
+    /// The remote refuses the credentials.
+    NeedsAuth {
+        /// What it answered.
+        cause: String,
+    },
+    /// Data at the remote is encrypted with a key that is not here. Import it and syncing goes on.
+    NeedsKey {
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
+    /// Local and remote ledger began apart, and joining them was not allowed.
+    NeedsMerge,
+    /// Syncing ended; the cause has to be removed first.
+    Failed {
+        /// What went wrong.
+        cause: String,
+    },
+    /// No longer attached.
+    Detached,
+}
+
+/// A head at the remote that cannot be applied yet, and why. Everything else goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// The slot that announces it.
+    pub slot: String,
+    /// The events of the head, as far as its header could be read.
+    pub head: Vec<Cid>,
+    /// Blocks that are missing.
+    pub missing: Vec<Cid>,
+    /// CARs that are missing or damaged at the remote.
+    pub cars: Vec<Cid>,
+    /// What is wrong, in words.
+    pub cause: String,
+}
+
+/// A document that is known by its event, but whose block has not arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// The document's id.
+    pub id: String,
+    /// The block.
+    pub cid: Cid,
+}
+
+/// What went over the wire since the remote was first attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes sent, as stored at the remote.
+    pub bytes_up: u64,
+    /// Bytes received.
+    pub bytes_down: u64,
+    /// CARs sent.
+    pub cars_up: u64,
+    /// CARs received.
+    pub cars_down: u64,
+    /// Documents and tombstones sent.
+    pub documents_up: u64,
+    /// Documents and tombstones received.
+    pub documents_down: u64,
+    /// Announcements made.
+    pub announces: u64,
+}
+
+/// Everything about one attached remote at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RemoteStatus {
+    /// The remote's name.
+    pub remote: String,
+    /// Its URL.
+    pub url: String,
+    /// Where syncing stands.
+    #[serde(flatten)]
+    pub state: State,
+    /// Heads that wait for something.
+    pub pending: Vec<Pending>,
+    /// Documents whose blocks have not arrived.
+    pub missing_documents: Vec<Missing>,
+    /// Totals.
+    pub traffic: Traffic,
+    /// CAR groups that the remote's data is in now.
+    pub live_groups: usize,
+    /// The last error, even if it has been overcome since.
+    pub last_error: Option<String>,
+    /// Two ledgers that had begun apart were joined here.
+    pub joined: bool,
+}
+
+impl RemoteStatus {
+    pub(super) fn new(remote: String, url: String) -> Self {
+        Self {
+            remote,
+            url,
+            state: State::Connecting,
+            pending: Vec::new(),
+            missing_documents: Vec::new(),
+            traffic: Traffic::default(),
+            live_groups: 0,
+            last_error: None,
+            joined: false,
+        }
+    }
+
+    /// What stands in the way of being up to date, in words.
+    #[must_use]
+    pub fn obstacle(&self) -> String {
+        let pending = || self.pending.first().map(|pending| pending.cause.clone());
+        match &self.state {
+            State::Offline { cause, .. } => format!("offline: {cause}"),
+            State::NeedsAuth { cause } => format!("access refused: {cause}"),
+            State::NeedsKey { fingerprint } => format!("the key {fingerprint} is missing"),
+            State::NeedsMerge => "the ledgers began apart and joining them was not allowed".into(),
+            State::Failed { cause } => cause.clone(),
+            State::Detached => "it was detached".into(),
+            State::Connecting => "still connecting".into(),
+            State::UpToDate => "nothing".into(),
+            State::Syncing {
+                to_push, to_pull, ..
+            } => pending()
+                .unwrap_or_else(|| format!("{to_push} events to push, {to_pull} CARs to pull")),
+        }
+    }
+}
