@@ -16,6 +16,7 @@ mod record;
 mod remote;
 mod status;
 mod task;
+mod timed;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

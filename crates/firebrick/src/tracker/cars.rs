@@ -79,21 +79,30 @@ impl Task {
         }
         self.progress.to_pull += wanted.len() as u64;
         self.show_progress();
-        let gateway = Arc::clone(&self.gateway);
+        let gateway = self.gateway.clone();
         let mut answers = futures_util::stream::iter(wanted)
             .map(|car| {
-                let gateway = Arc::clone(&gateway);
+                let gateway = gateway.clone();
                 async move { (car, gateway.get_car(&car).await) }
             })
             .buffered(FETCH_AT_ONCE);
+        let (mut arrived, mut failure) = (false, None);
         while let Some((car, answer)) = answers.next().await {
-            let outcome = match answer? {
-                Some(bytes) => self.take_in(car, bytes).await?,
-                None => Err(TroubleKind::Missing),
+            let outcome = match answer {
+                Ok(Some(bytes)) => self.take_in(car, bytes).await?,
+                Ok(None) => Err(TroubleKind::Missing),
+                // One CAR that cannot be read keeps nothing else back.
+                Err(error) if error.is_retryable() => {
+                    let kind = TroubleKind::Damaged(error.to_string());
+                    failure = Some(error);
+                    Err(kind)
+                }
+                Err(error) => return Err(error.into()),
             };
             self.progress.to_pull = self.progress.to_pull.saturating_sub(1);
             match outcome {
                 Ok(()) => {
+                    arrived = true;
                     self.troubles.remove(&car);
                     self.progress.pulled += 1;
                 }
@@ -101,7 +110,11 @@ impl Task {
             }
             self.show_progress();
         }
-        Ok(())
+        match failure {
+            // Nothing came through: the remote is away.
+            Some(error) if !arrived => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn has_key_now(&self, trouble: &Trouble) -> bool {

@@ -332,6 +332,9 @@ impl Task {
 
     /// Keeps the list of live groups: what headers list, less what merged groups replaced.
     fn learn_groups(&mut self, group: &[Cid], header: &CarHeader) -> Result<()> {
+        if !self.learned.insert(group[0]) {
+            return Ok(());
+        }
         for car in &header.replaced {
             self.mark_replaced(*car)?;
         }

@@ -15,6 +15,7 @@ use super::cars::Trouble;
 use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, Record, car_prefix, record_key};
 use super::status::{Missing, State};
+use super::timed::Timed;
 use super::{Acked, Round, Shared, malformed};
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayErrorKind};
@@ -47,13 +48,15 @@ pub(super) struct Progress {
 /// The tracker of one remote.
 pub(super) struct Task {
     pub(super) ledger: Arc<Ledger>,
-    pub(super) gateway: Arc<dyn Gateway>,
+    pub(super) gateway: Timed,
     pub(super) shared: Arc<Shared>,
     pub(super) record: Record,
     /// CARs of the remote whose blocks are here.
     pub(super) cars: HashMap<Cid, CarRecord>,
     pub(super) headers: HashMap<Cid, Arc<CarHeader>>,
     pub(super) troubles: HashMap<Cid, Trouble>,
+    /// Groups whose headers were read into the list of live groups.
+    pub(super) learned: HashSet<Cid>,
     /// Events known to be in the past of the local head.
     pub(super) applied: HashSet<Cid>,
     pub(super) missing: Vec<Missing>,
@@ -102,13 +105,14 @@ impl Task {
             slot: slot_id(&random),
             patience: usize::from(random[0] % 16),
             quiet_since: (Vec::new(), ledger.env.now()),
+            gateway: Timed::new(gateway, Arc::clone(&ledger.env)),
             ledger,
-            gateway,
             shared,
             record,
             cars,
             headers: HashMap::new(),
             troubles: HashMap::new(),
+            learned: HashSet::new(),
             applied: HashSet::new(),
             missing: Vec::new(),
             progress: Progress::default(),
