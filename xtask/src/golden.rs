@@ -57,4 +57,11 @@ mod tests {
         assert!(report.failed == 0, "{:#?}", report.lines);
         assert!(report.passed > 10_000, "{}", report.passed);
     }
+    #[test]
+    fn fixtures() {
+        let mut report = Report::quiet();
+        fixtures::check(&golden("fixtures"), &mut report).unwrap();
+        assert!(report.failed == 0, "{:#?}", report.lines);
+        assert!(report.passed > 10_000, "{}", report.passed);
+    }
 }

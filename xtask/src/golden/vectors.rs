@@ -33,9 +33,13 @@ const FILES: [(&str, Check); 13] = [
     ("index-names", |json, report| {
         run(json, report, index::names)
     }),
-    ("prolly", |json, report| run(json, report, index::prolly)),
+    ("prolly", |json, report| {
+        run(json, report, |v, r| index::prolly(&v, r))
+    }),
     ("pail", |json, report| run(json, report, pail::pail)),
-    ("clock", |json, report| run(json, report, clock::clock)),
+    ("clock", |json, report| {
+        run(json, report, |v, r| clock::clock(&v, r))
+    }),
 ];
 
 /// Checks every vector file in a folder.

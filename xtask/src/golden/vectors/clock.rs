@@ -58,7 +58,7 @@ struct Advance {
     result: Vec<usize>,
 }
 
-pub(super) fn clock(vectors: Clock, report: &mut Report) {
+pub(super) fn clock(vectors: &Clock, report: &mut Report) {
     for (at, dag) in vectors.dags.iter().enumerate() {
         report.at(format!("clock.json dags[{at}] ({})", dag.kind));
         check(dag, report);

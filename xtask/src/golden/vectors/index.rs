@@ -159,7 +159,7 @@ struct Update {
     js_error: Option<String>,
 }
 
-pub(super) fn prolly(vectors: Prolly, report: &mut Report) {
+pub(super) fn prolly(vectors: &Prolly, report: &mut Report) {
     for case in &vectors.cases {
         let place = format!("prolly.json {}", case.name);
         tree::<String>(&case.by_id, &case.hex, &format!("{place} byId"), report);
