@@ -222,6 +222,7 @@ mod tests {
                 head: Some(vec![car(5)]),
                 indexes: None,
                 salt: Some([7; 16]),
+                replaced: vec![car(6), car(7)],
             },
             CarHeader {
                 indexes: Some(vec![index("a"), index("b"), index("aa")]),
