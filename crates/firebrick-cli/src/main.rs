@@ -1,2 +1,91 @@
-//! The firebrick command.
-fn main() {}
+//! The `firebrick` command.
+
+mod args;
+mod bench;
+mod commands;
+mod demo;
+mod failure;
+mod ndjson;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::{Exit, Failure, Result};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(&cli.global);
+    log_if_asked();
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli, &output)),
+        Err(error) => Err(Failure::new(Exit::Negative, "runtime", format!("cannot start threads: {error}"))),
+    };
+    let exit = match result.and_then(|exit| output.flush().map(|()| exit)) {
+        Ok(exit) => exit,
+        // `firebrick list | head` is no mistake.
+        Err(failure) if failure.is_output_closed() => Exit::Done,
+        Err(failure) => {
+            // What was printed so far belongs before the error.
+            let _ = output.flush();
+            output.failure(&failure);
+            failure.exit_code
+        }
+    };
+    ExitCode::from(u8::from(exit))
+}
+
+async fn run(cli: Cli, output: &Output) -> Result<Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Put(args) => commands::documents::put(args, global, output).await,
+        Command::Get(args) => commands::documents::get(args, global, output).await,
+        Command::Del(args) => commands::documents::del(args, global, output).await,
+        Command::List(args) => commands::documents::list(args, global, output).await,
+        Command::Changes(args) => commands::documents::changes(args, global, output).await,
+        Command::Watch(args) => commands::watch::run(args, global, output).await,
+        Command::Import(args) => commands::import::run(args, global, output).await,
+        Command::Export(args) => commands::export::run(args, global, output).await,
+        Command::Attach(args) => commands::remotes::attach(args, global, output).await,
+        Command::Detach(args) => commands::remotes::detach(args, global, output).await,
+        Command::Remotes => commands::remotes::list(global, output).await,
+        Command::Sync(args) => commands::sync::run(args, global, output).await,
+        Command::Status => commands::remotes::status(global, output).await,
+        Command::Keys(command) => commands::keys::run(command, global, output).await,
+        Command::Demo(args) => demo::run(args, global, output).await,
+        Command::Bench(args) => bench::run(args, global, output).await,
+        Command::DemoWorker(args) => demo::worker::run(args, global).await,
+    }
+}
+
+/// Help and version go to stdout; a mistake goes to stderr, as JSON if that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if !is_help && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or("").trim_start_matches("error: ");
+        let failure = Failure::new(Exit::Usage, "usage", message).hint("firebrick --help, firebrick COMMAND --help");
+        eprintln!("{}", failure.to_json());
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { u8::from(Exit::Usage) } else { u8::from(Exit::Done) })
+}
+
+/// The library's log goes to stderr when `FIREBRICK_LOG` names a level: error, warn, info, debug.
+fn log_if_asked() {
+    if let Some(level) = std::env::var("FIREBRICK_LOG").ok().and_then(|text| text.parse::<tracing_subscriber::filter::LevelFilter>().ok()) {
+        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    }
+}

@@ -1,0 +1,281 @@
+//! What can be said on the command line.
+
+mod help;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::bench::BenchArgs;
+use crate::demo::args::{DemoArgs, WorkerArgs};
+
+/// A local-first, end-to-end-encrypted document database that syncs through anything.
+#[derive(Debug, Parser)]
+#[command(name = "firebrick", version, long_about = help::ABOUT, after_long_help = help::EXIT_CODES)]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options for every command")]
+pub(crate) struct Global {
+    /// Folder of the database
+    #[arg(long, global = true, env = "FIREBRICK_DB", value_name = "PATH", default_value = "firebrick-db")]
+    pub(crate) db: PathBuf,
+    /// Folder of the keys; without it $HOME/.firebrick/keybag
+    #[arg(long, global = true, env = "FIREBRICK_KEYBAG", value_name = "DIR", hide_env_values = true)]
+    pub(crate) keybag: Option<PathBuf>,
+    /// Name of the ledger, which its key in the keybag is named after; without it the folder's name
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) ledger: Option<String>,
+    /// Answer in JSON, one value per line; errors are JSON objects on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results only: no progress, no remarks
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// When a write counts as done: on the disk, or in the system's memory
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// No encryption, neither on the disk nor on remotes
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// How long to wait for a database that another process has open
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) wait: std::time::Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Survives power loss (default)
+    Sync,
+    /// Survives a crash of the process; reaches the disk a moment later
+    Buffered,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a document
+    #[command(after_help = help::PUT)]
+    Put(PutArgs),
+    /// Print a document
+    #[command(after_help = help::GET)]
+    Get(GetArgs),
+    /// Delete documents
+    #[command(visible_alias = "delete")]
+    Del(DelArgs),
+    /// List documents in the order of their ids
+    #[command(after_help = help::LIST)]
+    List(ListArgs),
+    /// List what changed, oldest first
+    #[command(after_help = help::CHANGES)]
+    Changes(ChangesArgs),
+    /// Follow changes as they happen, here and on remotes
+    #[command(after_help = help::WATCH)]
+    Watch(WatchArgs),
+    /// Store many documents from NDJSON
+    #[command(after_help = help::IMPORT)]
+    Import(ImportArgs),
+    /// Write all documents as NDJSON
+    #[command(after_help = help::EXPORT)]
+    Export(ExportArgs),
+    /// Connect the database to a remote, and sync
+    #[command(after_help = help::ATTACH)]
+    Attach(AttachArgs),
+    /// Forget a remote
+    Detach(DetachArgs),
+    /// List the attached remotes
+    Remotes,
+    /// Bring the database and its remotes to the same state
+    #[command(after_help = help::SYNC)]
+    Sync(SyncArgs),
+    /// Show the state of the database and of each remote
+    Status,
+    /// Show, export, import or add encryption keys
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(KeysCommand),
+    /// See it work: several databases sync real records through one remote
+    #[command(after_help = help::DEMO)]
+    Demo(DemoArgs),
+    /// Measure this machine's speed
+    Bench(BenchArgs),
+    /// One database of the demo, in a process of its own
+    #[command(hide = true)]
+    DemoWorker(WorkerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The document as JSON; `-` or nothing reads it from stdin
+    pub(crate) document: Option<String>,
+    /// Its id, instead of `_id` in the document
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Ids of the documents
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DelArgs {
+    /// Ids of the documents
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only ids that begin with this
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// Only ids after this one
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+    /// At most this many
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Only the ids
+    #[arg(long)]
+    pub(crate) ids: bool,
+    /// Deleted documents as well
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangesArgs {
+    /// Only what came after this head (as `status` and `changes` print it)
+    #[arg(long, value_name = "CID", value_delimiter = ',')]
+    pub(crate) since: Vec<String>,
+    /// At most this many
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Print the documents, not only their ids
+    #[arg(long)]
+    pub(crate) docs: bool,
+    /// Begin after this head instead of now
+    #[arg(long, value_name = "CID", value_delimiter = ',')]
+    pub(crate) since: Vec<String>,
+    /// Stop after this many changes
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Leave the attached remotes alone
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// NDJSON files: one document per line; `-` or nothing reads stdin
+    pub(crate) files: Vec<PathBuf>,
+    /// Take the id from this field when a record has no `_id`
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) id_field: Option<String>,
+    /// Report lines that are no documents, and go on
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    /// Begin at this line, after an import that stopped
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) start_line: u64,
+    /// Documents per commit
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The file to write, only put in place when it is complete; `-` or nothing writes to stdout
+    pub(crate) file: Option<PathBuf>,
+    /// Only ids that begin with this
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// Where: file:///a/folder
+    pub(crate) url: String,
+    /// What to call it; without it the URL
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Join the documents of two ledgers that began apart (cannot be undone)
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// The ledger's key, from `keys export` on the other side; `-` reads it from stdin
+    #[arg(long, value_name = "KEY", env = "FIREBRICK_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// Stay and keep syncing until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Give up waiting for the first sync after this time; the remote stays attached
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetachArgs {
+    /// Name or URL of the remote
+    pub(crate) remote: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Only this remote: its name or URL
+    pub(crate) remote: Option<String>,
+    /// Stay and keep syncing until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Give up after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Show the fingerprints of the keys; the first is the one that writes
+    Show,
+    /// Print the key itself: whoever has it can read everything
+    Export,
+    /// Take over a key; from now on it encrypts what is written for remotes
+    Import(KeyArgs),
+    /// Add a key that only decrypts
+    Add(KeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The key, as `keys export` prints it; `-` or nothing reads it from stdin
+    pub(crate) key: Option<String>,
+}
+
+/// Reads a time span in seconds, with a fraction if wanted.
+pub(crate) fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

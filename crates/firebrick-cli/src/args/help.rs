@@ -1,0 +1,115 @@
+//! The texts that `--help` teaches with.
+
+pub(super) const ABOUT: &str = "\
+A local-first, end-to-end-encrypted document database that syncs through anything.
+
+A database is a folder of documents: maps with an `_id`. It works without a network. Attach it
+to a remote (a shared folder, for instance) and every database that is attached there, and has
+the key, ends with the same documents.
+
+  firebrick put '{\"_id\": \"milk\", \"litres\": 2}'      store a document
+  firebrick get milk                                 print it
+  firebrick attach file:///mnt/shared/shopping       connect to a shared folder, and sync
+  firebrick watch                                    see changes as they come
+  firebrick demo                                     see all of it work, on real records
+
+`firebrick COMMAND --help` shows each command with examples.";
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a negative outcome: not converged, not in sync in time
+  2    the command line could not be understood
+  3    not found: a document, a database, a remote
+  4    bad input: a document, an id, a line of NDJSON, a key, a URL, a file
+  5    the database cannot be used: locked, damaged, made by a newer version, wrong key, disk full
+  6    the remote cannot be used: out of reach, access denied, another ledger's data
+  130  interrupted
+
+With --json an error is one line on stderr: {\"error\": {\"kind\", \"message\", \"hint\", \"exit_code\"}}.
+In a pipe, documents come as NDJSON even without --json.";
+
+pub(super) const PUT: &str = "\
+Examples:
+  firebrick put '{\"_id\": \"milk\", \"litres\": 2}'    the id is in the document
+  firebrick put --id milk '{\"litres\": 2}'           the id is beside it
+  echo '{\"litres\": 2}' | firebrick put              no id: one is made and printed
+
+The whole document is replaced. Bytes are written {\"/\": {\"bytes\": \"BASE64\"}}, links {\"/\": \"CID\"}.";
+
+pub(super) const GET: &str = "\
+Examples:
+  firebrick get milk
+  firebrick get milk bread --json | jq .litres
+
+Exit code 3 if one of them does not exist; the others are printed.";
+
+pub(super) const LIST: &str = "\
+Examples:
+  firebrick list                      a table; in a pipe NDJSON
+  firebrick list --prefix user: -n 20
+  firebrick list --ids | wc -l
+  firebrick list --after user:0020 -n 20     the next page";
+
+pub(super) const CHANGES: &str = "\
+Examples:
+  firebrick changes
+  firebrick changes --since bafyrei...   only what came after that head
+
+The head to go on from is in `clock` of the last line, and in `status`.";
+
+pub(super) const WATCH: &str = "\
+Examples:
+  firebrick watch                     in one terminal ...
+  firebrick put '{\"litres\": 3}'       ... and this in another
+  firebrick watch --json --docs | jq .
+
+While it runs, other commands on the same database work through it. Ctrl-C ends it.";
+
+pub(super) const IMPORT: &str = "\
+Examples:
+  firebrick import people.ndjson
+  firebrick import --id-field email people.ndjson
+  zcat dump.ndjson.gz | firebrick import --skip-bad
+
+Each batch is stored as a whole. A bad line stops the import: the lines before it are stored,
+the error names the line, and --start-line goes on from there.";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  firebrick export backup.ndjson
+  firebrick export | gzip > backup.ndjson.gz
+  firebrick export --prefix user: | firebrick --db other import";
+
+pub(super) const ATTACH: &str = "\
+Examples:
+  firebrick attach file:///mnt/shared/shopping
+  firebrick attach file:///mnt/shared/shopping --name home --watch
+  firebrick --db copy attach file:///mnt/shared/shopping --key \"$(firebrick keys export)\"
+
+The remote is remembered: `sync` and `watch` use it from now on.";
+
+pub(super) const SYNC: &str = "\
+Examples:
+  firebrick sync
+  firebrick sync --timeout 30 || echo 'not in sync yet'
+  firebrick sync --watch              keep syncing; other commands work through it
+
+Ends when everything stored here is on the remotes, and everything there is here.";
+
+pub(super) const KEYS: &str = "\
+Examples:
+  firebrick keys show
+  firebrick keys export | ssh other firebrick keys import
+
+Databases that share a key share a ledger. Keys are in the keybag (--keybag), not in the database.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  firebrick demo                      3,376 airports, 5 databases
+  firebrick demo people.ndjson --databases 8
+  firebrick demo --dir /tmp/look --keep     and look at the files afterwards
+
+Each database is a process of its own, with its own folder, its own keybag and its own share of
+the records. One of them is killed in the middle of its sync and started again. Exit code 1
+unless every database ends with every record.";

@@ -1,0 +1,45 @@
+//! The commands on one database. Each asks a [`Session`](crate::session::Session) and prints.
+
+pub(crate) mod documents;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod keys;
+pub(crate) mod remotes;
+mod states;
+pub(crate) mod sync;
+pub(crate) mod watch;
+
+use crate::failure::{Exit, Failure, Result};
+use crate::output::Output;
+use crate::session::Session;
+use crate::session::protocol::Reply;
+
+/// Closes the database and says what remotes lack.
+async fn close(session: Session, output: &Output) -> Result<()> {
+    for (remote, commits) in session.close().await? {
+        if commits > 0 {
+            output.warn(format!("remote {remote} lacks {commits} commits; they go out with the next sync"));
+        }
+    }
+    Ok(())
+}
+
+fn unexpected(reply: &Reply) -> Failure {
+    Failure::new(Exit::Store, "protocol", format!("unexpected answer: {reply:?}"))
+        .hint("both processes must be the same version of this program")
+}
+
+/// Completes when the user or the system asks the process to end.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending::<()>().await },
+        () = terminate => {}
+    }
+}

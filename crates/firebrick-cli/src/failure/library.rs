@@ -1,0 +1,77 @@
+//! The library's errors as failures of a command: which exit code, and which way out there is on
+//! the command line.
+
+use firebrick::Error;
+use firebrick::gateway::{GatewayError, GatewayErrorKind};
+use firebrick::store::StoreError;
+
+use super::{Exit, Failure};
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let message = error.to_string();
+        match error {
+            Error::Document(_) => Failure::new(Exit::BadInput, "bad_document", message),
+            Error::Config(_) => Failure::bad_input(message),
+            Error::Store(error) => store(&error, message),
+            Error::Gateway(error) => gateway(&error, message),
+            Error::MissingBlock { .. } => Failure::new(Exit::NotFound, "missing_block", message)
+                .hint("`firebrick sync` fetches it as soon as a remote has it; everything else can be read"),
+            Error::Malformed { .. } => Failure::new(Exit::Store, "malformed", message),
+            Error::NeedsKey { .. } => Failure::new(Exit::Store, "needs_key", message)
+                .hint("there: firebrick keys export; here: firebrick keys import, or attach --key"),
+            Error::Keys(_) => Failure::new(Exit::BadInput, "bad_key", message),
+            Error::NeedsMerge { .. } => Failure::new(Exit::Remote, "needs_merge", message)
+                .hint("to join the two for good: firebrick attach URL --merge"),
+            Error::NeedsAuth { .. } => Failure::new(Exit::Remote, "needs_auth", message),
+            Error::NoRemote(_) => Failure::not_found(message).hint("`firebrick remotes` lists them"),
+            Error::Detached(_) => Failure::new(Exit::Negative, "detached", message),
+            Error::Timeout { .. } => Failure::new(Exit::Negative, "timeout", message)
+                .hint("nothing is lost: what is stored here goes out as soon as it can"),
+            Error::Closed => Failure::new(Exit::Store, "closed", message),
+            Error::ReadOnly => Failure::new(Exit::Store, "read_only", message),
+            Error::Io { .. } => Failure::new(Exit::Store, "io", message),
+            _ => Failure::new(Exit::Negative, "failed", message),
+        }
+    }
+}
+
+fn store(error: &StoreError, message: String) -> Failure {
+    let failure = |kind: &str| Failure::new(Exit::Store, kind, message.as_str());
+    match error {
+        StoreError::Locked { .. } => failure("locked"),
+        StoreError::WrongKey { .. } => failure("wrong_key").hint("is this the right --keybag, and the right --ledger?"),
+        StoreError::CipherMismatch { .. } => failure("wrong_key").hint("--insecure opens what was made with it"),
+        StoreError::Foreign { .. } => failure("foreign").hint("--db names the folder of the database"),
+        StoreError::Newer { .. } => failure("newer_version"),
+        StoreError::NeedsUpgrade { .. } => failure("older_version"),
+        StoreError::NotFound { .. } => Failure::new(Exit::NotFound, "no_database", message),
+        StoreError::Poisoned { .. } => failure("poisoned"),
+        StoreError::Full { .. } => failure("disk_full"),
+        StoreError::Io { .. } => failure("io"),
+        StoreError::Corrupt { .. } | StoreError::Damaged { .. } => failure("corrupt"),
+        StoreError::TooLarge { .. } => Failure::new(Exit::BadInput, "too_large", message).hint("a smaller --batch"),
+        StoreError::ReadOnly => failure("read_only"),
+        StoreError::Closed => failure("closed"),
+        _ => failure("store"),
+    }
+}
+
+fn gateway(error: &GatewayError, message: String) -> Failure {
+    let kind = match error.kind() {
+        GatewayErrorKind::InvalidUrl | GatewayErrorKind::Unsupported => {
+            return Failure::new(Exit::BadInput, "bad_url", message);
+        }
+        GatewayErrorKind::NotFound => "remote_not_found",
+        GatewayErrorKind::Unavailable => "remote_unavailable",
+        GatewayErrorKind::NeedsAuth => "needs_auth",
+        GatewayErrorKind::Denied => "remote_denied",
+        GatewayErrorKind::ReadOnly => "remote_read_only",
+        GatewayErrorKind::Full => "remote_full",
+        GatewayErrorKind::Foreign => "remote_foreign",
+        GatewayErrorKind::Corrupt => "remote_corrupt",
+        GatewayErrorKind::TooLarge => "too_large",
+        _ => "remote",
+    };
+    Failure::new(Exit::Remote, kind, message)
+}

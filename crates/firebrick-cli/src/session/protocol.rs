@@ -1,0 +1,102 @@
+//! What commands ask of a database, and what it answers. The same values travel through a
+//! channel when this process has the database open, and as lines of JSON when another has.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// One question. It is answered by any number of replies, of which `Done` or `Failed` is last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Stores documents in one commit.
+    Put { documents: Vec<Value>, durability: Option<Durability> },
+    Get { id: String },
+    Delete { id: String },
+    List { prefix: Option<String>, after: Option<String>, limit: Option<usize>, deleted: bool, ids: bool },
+    Count,
+    Changes { since: Vec<String>, limit: Option<usize> },
+    Watch { since: Option<Vec<String>>, documents: bool },
+    Attach { url: String, name: Option<String>, merge: bool, key: Option<String> },
+    Detach { remote: String },
+    Remotes,
+    /// Reports `Remotes` until all (or one) are in sync; with `follow` it never ends.
+    Sync { remote: Option<String>, timeout_ms: Option<u64>, follow: bool },
+    Status,
+    Keys { action: KeyAction },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Durability {
+    Sync,
+    Buffered,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum KeyAction {
+    Show,
+    Export,
+    Import(String),
+    Add(String),
+}
+
+/// Part of an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    Written { ids: Vec<String>, sequence: u64, head: Vec<String> },
+    /// A document, or none under this id.
+    Row { id: String, document: Option<Value> },
+    Count { documents: u64 },
+    Change { id: String, document: Option<Value>, clock: String },
+    /// The subscription stands: changes after this head will be reported.
+    Watching { head: Vec<String> },
+    Changes(ChangeSet),
+    /// The watcher was too slow; what it missed follows.
+    Lagged { missed: u64 },
+    Attached { name: String, url: String },
+    Detached { name: String, url: String, unpushed: u64 },
+    Remotes { remotes: Vec<Value> },
+    Status(Box<Status>),
+    Keys { fingerprint: String, fingerprints: Vec<String> },
+    Key { key: String },
+    Done,
+    Failed(Failure),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChangeSet {
+    pub(crate) sequence: u64,
+    /// `local`, or the name of the remote that the changes came from.
+    pub(crate) origin: String,
+    pub(crate) head: Vec<String>,
+    pub(crate) changes: Vec<Changed>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    pub(crate) id: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deleted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) doc: Option<Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) documents: u64,
+    pub(crate) sequence: u64,
+    pub(crate) head: Vec<String>,
+    pub(crate) root: String,
+    pub(crate) encrypted: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) remotes: Vec<Value>,
+    /// The process that has the database open, when it is not the one that prints this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) served_by: Option<u32>,
+}
