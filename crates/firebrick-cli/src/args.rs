@@ -12,7 +12,11 @@ use crate::demo::args::{DemoArgs, WorkerArgs};
 /// A local-first, end-to-end-encrypted document database that syncs through anything.
 #[derive(Debug, Parser)]
 #[command(name = "firebrick", version, long_about = help::ABOUT, after_long_help = help::EXIT_CODES)]
-#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -25,10 +29,22 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options for every command")]
 pub(crate) struct Global {
     /// Folder of the database
-    #[arg(long, global = true, env = "FIREBRICK_DB", value_name = "PATH", default_value = "firebrick-db")]
+    #[arg(
+        long,
+        global = true,
+        env = "FIREBRICK_DB",
+        value_name = "PATH",
+        default_value = "firebrick-db"
+    )]
     pub(crate) db: PathBuf,
     /// Folder of the keys; without it $HOME/.firebrick/keybag
-    #[arg(long, global = true, env = "FIREBRICK_KEYBAG", value_name = "DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "FIREBRICK_KEYBAG",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
     pub(crate) keybag: Option<PathBuf>,
     /// Name of the ledger, which its key in the keybag is named after; without it the folder's name
     #[arg(long, global = true, value_name = "NAME")]
@@ -215,7 +231,12 @@ pub(crate) struct AttachArgs {
     #[arg(long)]
     pub(crate) merge: bool,
     /// The ledger's key, from `keys export` on the other side; `-` reads it from stdin
-    #[arg(long, value_name = "KEY", env = "FIREBRICK_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "FIREBRICK_KEY",
+        hide_env_values = true
+    )]
     pub(crate) key: Option<String>,
     /// Stay and keep syncing until interrupted
     #[arg(long)]

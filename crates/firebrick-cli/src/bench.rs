@@ -10,5 +10,9 @@ use crate::output::Output;
 pub(crate) struct BenchArgs {}
 
 pub(crate) async fn run(_args: BenchArgs, _global: &Global, _output: &Output) -> Result<Exit> {
-    Err(Failure::new(Exit::Usage, "not_there", "there is no benchmark in this version"))
+    Err(Failure::new(
+        Exit::Usage,
+        "not_there",
+        "there is no benchmark in this version",
+    ))
 }

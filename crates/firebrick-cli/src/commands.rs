@@ -18,15 +18,21 @@ use crate::session::protocol::Reply;
 async fn close(session: Session, output: &Output) -> Result<()> {
     for (remote, commits) in session.close().await? {
         if commits > 0 {
-            output.warn(format!("remote {remote} lacks {commits} commits; they go out with the next sync"));
+            output.warn(format!(
+                "remote {remote} lacks {commits} commits; they go out with the next sync"
+            ));
         }
     }
     Ok(())
 }
 
 fn unexpected(reply: &Reply) -> Failure {
-    Failure::new(Exit::Store, "protocol", format!("unexpected answer: {reply:?}"))
-        .hint("both processes must be the same version of this program")
+    Failure::new(
+        Exit::Store,
+        "protocol",
+        format!("unexpected answer: {reply:?}"),
+    )
+    .hint("both processes must be the same version of this program")
 }
 
 /// Completes when the user or the system asks the process to end.

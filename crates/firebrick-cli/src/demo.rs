@@ -58,16 +58,41 @@ struct Kill {
 
 pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Result<Exit> {
     let stage = Stage::set(&args)?;
-    let deal = data::deal(args.file.as_deref(), args.id_field.as_deref(), usize::from(args.databases), stage.folder())?;
+    let deal = data::deal(
+        args.file.as_deref(),
+        args.id_field.as_deref(),
+        usize::from(args.databases),
+        stage.folder(),
+    )?;
     if deal.repeated > 0 {
-        output.warn(format!("{} lines repeat an id; the last line of each counts", deal.repeated));
+        output.warn(format!(
+            "{} lines repeat an id; the last line of each counts",
+            deal.repeated
+        ));
     }
-    output.note(format!("{} records from {}, dealt to {} databases in {}", deal.records, deal.source, args.databases, stage.folder().display()));
+    output.note(format!(
+        "{} records from {}, dealt to {} databases in {}",
+        deal.records,
+        deal.source,
+        args.databases,
+        stage.folder().display()
+    ));
     let replicas = stage.replicas(&deal, global).await?;
     let (heard, hear) = unbounded_channel();
     let remote = args.remote.clone().unwrap_or_else(|| stage.remote());
     let show = Show::new(output, replicas.len(), deal.records);
-    let mut demo = Demo { args: &args, global, output, deal: &deal, remote, replicas, heard, show, kill: None, sync_began: None };
+    let mut demo = Demo {
+        args: &args,
+        global,
+        output,
+        deal: &deal,
+        remote,
+        replicas,
+        heard,
+        show,
+        kill: None,
+        sync_began: None,
+    };
     let began = Instant::now();
     let result = tokio::select! {
         result = demo.play(hear) => result,
@@ -80,7 +105,9 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
         kill: demo.kill.as_ref(),
         remote: &demo.remote,
         seconds: began.elapsed().as_secs_f64(),
-        sync_seconds: demo.sync_began.map_or(0.0, |began| began.elapsed().as_secs_f64()),
+        sync_seconds: demo
+            .sync_began
+            .map_or(0.0, |began| began.elapsed().as_secs_f64()),
         trouble: result.as_ref().err().map(|failure| failure.message.clone()),
     };
     if let Err(failure) = &result
@@ -90,9 +117,16 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
     }
     let converged = outcome.print(output)?;
     if let Some(kept) = stage.leave() {
-        output.note(format!("the databases, their keybags and the remote are in {}", kept.display()));
+        output.note(format!(
+            "the databases, their keybags and the remote are in {}",
+            kept.display()
+        ));
     }
-    Ok(if converged { Exit::Done } else { Exit::Negative })
+    Ok(if converged {
+        Exit::Done
+    } else {
+        Exit::Negative
+    })
 }
 
 struct Demo<'a> {
@@ -121,13 +155,18 @@ impl Demo<'_> {
                 return Err(Failure::new(
                     Exit::Negative,
                     "timeout",
-                    format!("nothing has moved for {:.0} s", self.args.timeout.as_secs_f64()),
+                    format!(
+                        "nothing has moved for {:.0} s",
+                        self.args.timeout.as_secs_f64()
+                    ),
                 ));
             };
             if heard.run != self.replicas[heard.replica].run {
                 continue;
             }
-            let What::Said(report) = heard.what else { return Err(self.lost(heard.replica)) };
+            let What::Said(report) = heard.what else {
+                return Err(self.lost(heard.replica));
+            };
             // A remote that is tried again and again is no progress.
             if self.moves(heard.replica, &report) {
                 deadline = tokio::time::Instant::now() + self.args.timeout;
@@ -143,7 +182,8 @@ impl Demo<'_> {
         let before = &self.replicas[index].progress;
         match report {
             Report::Syncing(now) => {
-                (now.documents, now.bytes_up, now.bytes_down) != (before.documents, before.bytes_up, before.bytes_down)
+                (now.documents, now.bytes_up, now.bytes_down)
+                    != (before.documents, before.bytes_up, before.bytes_down)
             }
             _ => true,
         }
@@ -151,7 +191,14 @@ impl Demo<'_> {
 
     fn start(&mut self, index: usize) -> Result<()> {
         let replica = &self.replicas[index];
-        let process = Process::start(index, replica, &self.remote, self.deal.records, self.global, self.heard.clone())?;
+        let process = Process::start(
+            index,
+            replica,
+            &self.remote,
+            self.deal.records,
+            self.global,
+            self.heard.clone(),
+        )?;
         let pid = process.id();
         self.show.started(self.output, index, pid, replica.run);
         self.replicas[index].process = Some(process);
@@ -176,7 +223,8 @@ impl Demo<'_> {
                 }
             }
             Report::Syncing(progress) => {
-                self.show.documents(index, progress.documents, &words(&progress));
+                self.show
+                    .documents(index, progress.documents, &words(&progress));
                 let in_the_middle = progress.cars_received > 0 && progress.cars_to_come > 0;
                 self.replicas[index].progress = progress;
                 if in_the_middle && self.is_victim(index) {
@@ -187,14 +235,20 @@ impl Demo<'_> {
                 if self.is_victim(index) {
                     return self.kill_and_restart(index).await;
                 }
-                let after = self.sync_began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+                let after = self
+                    .sync_began
+                    .map_or(0.0, |began| began.elapsed().as_secs_f64());
                 self.show.complete(self.output, index, &proof);
                 self.replicas[index].done_after = Some(after);
                 self.replicas[index].proof = Some(proof);
             }
             Report::Closed => {}
             Report::Failed { message } => {
-                return Err(Failure::new(Exit::Negative, "failed", format!("database {}: {message}", index + 1)));
+                return Err(Failure::new(
+                    Exit::Negative,
+                    "failed",
+                    format!("database {}: {message}", index + 1),
+                ));
             }
         }
         Ok(())
@@ -212,7 +266,9 @@ impl Demo<'_> {
     }
 
     async fn kill_and_restart(&mut self, index: usize) -> Result<()> {
-        let Some(mut process) = self.replicas[index].process.take() else { return Ok(()) };
+        let Some(mut process) = self.replicas[index].process.take() else {
+            return Ok(());
+        };
         let pid = process.id();
         process.kill().await;
         let progress = &self.replicas[index].progress;
@@ -244,11 +300,16 @@ impl Demo<'_> {
     }
 
     fn lost(&self, index: usize) -> Failure {
-        Failure::new(Exit::Negative, "failed", format!("the process of database {} ended too early", index + 1))
+        Failure::new(
+            Exit::Negative,
+            "failed",
+            format!("the process of database {} ended too early", index + 1),
+        )
     }
 
     fn is_proven(&self) -> bool {
-        self.replicas.iter().all(|replica| replica.proof.is_some()) && report::agree(self.deal, &self.replicas)
+        self.replicas.iter().all(|replica| replica.proof.is_some())
+            && report::agree(self.deal, &self.replicas)
     }
 
     /// Lets the children close, and ends those that don't.
@@ -258,7 +319,10 @@ impl Demo<'_> {
             if let Some(process) = &mut replica.process {
                 if clean {
                     process.say(END).await;
-                    if tokio::time::timeout(self.args.timeout, process.ended()).await.is_ok() {
+                    if tokio::time::timeout(self.args.timeout, process.ended())
+                        .await
+                        .is_ok()
+                    {
                         replica.closed = true;
                         continue;
                     }
@@ -272,7 +336,10 @@ impl Demo<'_> {
 
 fn words(progress: &Progress) -> String {
     let state = progress.state.replace('_', " ");
-    let (received, all) = (progress.cars_received, progress.cars_received + progress.cars_to_come);
+    let (received, all) = (
+        progress.cars_received,
+        progress.cars_received + progress.cars_to_come,
+    );
     if !progress.cause.is_empty() {
         format!("{state}: {}", progress.cause)
     } else if all > 0 {

@@ -66,7 +66,12 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     pub(crate) fn new(exit_code: Exit, kind: &str, message: impl Into<String>) -> Failure {
-        Failure { kind: kind.to_owned(), message: message.into(), hint: None, exit_code }
+        Failure {
+            kind: kind.to_owned(),
+            message: message.into(),
+            hint: None,
+            exit_code,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
@@ -111,4 +116,3 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-

@@ -25,9 +25,16 @@ fn main() -> ExitCode {
     };
     let output = Output::new(&cli.global);
     log_if_asked();
-    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let result = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(run(cli, &output)),
-        Err(error) => Err(Failure::new(Exit::Negative, "runtime", format!("cannot start threads: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Negative,
+            "runtime",
+            format!("cannot start threads: {error}"),
+        )),
     };
     let exit = match result.and_then(|exit| output.flush().map(|()| exit)) {
         Ok(exit) => exit,
@@ -70,22 +77,39 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
 fn usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(
         error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     if !is_help && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or("").trim_start_matches("error: ");
-        let failure = Failure::new(Exit::Usage, "usage", message).hint("firebrick --help, firebrick COMMAND --help");
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or("")
+            .trim_start_matches("error: ");
+        let failure = Failure::new(Exit::Usage, "usage", message)
+            .hint("firebrick --help, firebrick COMMAND --help");
         eprintln!("{}", failure.to_json());
     } else {
         let _ = error.print();
     }
-    ExitCode::from(if error.use_stderr() { u8::from(Exit::Usage) } else { u8::from(Exit::Done) })
+    ExitCode::from(if error.use_stderr() {
+        u8::from(Exit::Usage)
+    } else {
+        u8::from(Exit::Done)
+    })
 }
 
 /// The library's log goes to stderr when `FIREBRICK_LOG` names a level: error, warn, info, debug.
 fn log_if_asked() {
-    if let Some(level) = std::env::var("FIREBRICK_LOG").ok().and_then(|text| text.parse::<tracing_subscriber::filter::LevelFilter>().ok()) {
-        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    if let Some(level) = std::env::var("FIREBRICK_LOG")
+        .ok()
+        .and_then(|text| text.parse::<tracing_subscriber::filter::LevelFilter>().ok())
+    {
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .init();
     }
 }

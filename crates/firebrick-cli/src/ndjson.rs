@@ -34,7 +34,13 @@ pub(crate) struct Records<R> {
 
 impl<R: BufRead> Records<R> {
     pub(crate) fn new(reader: R, id_field: Option<String>) -> Self {
-        Records { reader, line: 0, bytes: 0, id_field, buffer: Vec::new() }
+        Records {
+            reader,
+            line: 0,
+            bytes: 0,
+            id_field,
+            buffer: Vec::new(),
+        }
     }
 
     /// Bytes read so far.
@@ -51,7 +57,9 @@ impl<R: BufRead> Records<R> {
     /// The next record; `None` at the end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Result<Record, BadLine>>> {
         loop {
-            let Some(fits) = self.read_line()? else { return Ok(None) };
+            let Some(fits) = self.read_line()? else {
+                return Ok(None);
+            };
             let line = self.line;
             if !fits {
                 let reason = format!("longer than {} MiB", LINE_BYTES >> 20);
@@ -117,7 +125,12 @@ fn parse(text: &[u8], id_field: Option<&str>) -> Result<Map<String, Value>, Stri
             let id = match document.get(field) {
                 Some(Value::String(id)) => id.clone(),
                 Some(Value::Number(number)) => number.to_string(),
-                Some(other) => return Err(format!("its `{field}` is {}; an id is text or a number", kind_of(other))),
+                Some(other) => {
+                    return Err(format!(
+                        "its `{field}` is {}; an id is text or a number",
+                        kind_of(other)
+                    ));
+                }
                 None => return Err(format!("it has neither _id nor `{field}`")),
             };
             document.insert("_id".to_owned(), Value::String(id));
@@ -131,7 +144,10 @@ fn parse(text: &[u8], id_field: Option<&str>) -> Result<Map<String, Value>, Stri
 pub(crate) fn object(value: Value) -> Result<Map<String, Value>, String> {
     match value {
         Value::Object(map) => Ok(map),
-        other => Err(format!("it is {}; a document is an object such as {{\"name\": \"x\"}}", kind_of(&other))),
+        other => Err(format!(
+            "it is {}; a document is an object such as {{\"name\": \"x\"}}",
+            kind_of(&other)
+        )),
     }
 }
 
@@ -176,18 +192,33 @@ mod tests {
 
     #[test]
     fn lines_are_counted_and_bad_ones_named() {
-        let found = read("\u{feff}{\"_id\":\"a\"}\r\n\n[1]\n{\"_id\":7}\n{\"x\"\n{\"x\":1}", None);
+        let found = read(
+            "\u{feff}{\"_id\":\"a\"}\r\n\n[1]\n{\"_id\":7}\n{\"x\"\n{\"x\":1}",
+            None,
+        );
         assert_eq!(found[0], Ok((1, json!({"_id": "a"}))));
-        assert!(found[1].as_ref().unwrap_err().1.contains("it is a list"), "{found:?}");
+        assert!(
+            found[1].as_ref().unwrap_err().1.contains("it is a list"),
+            "{found:?}"
+        );
         assert_eq!(found[1].as_ref().unwrap_err().0, 3);
-        assert!(found[2].as_ref().unwrap_err().1.contains("ids are text"), "{found:?}");
-        assert!(found[3].as_ref().unwrap_err().1.contains("not JSON: EOF"), "{found:?}");
+        assert!(
+            found[2].as_ref().unwrap_err().1.contains("ids are text"),
+            "{found:?}"
+        );
+        assert!(
+            found[3].as_ref().unwrap_err().1.contains("not JSON: EOF"),
+            "{found:?}"
+        );
         assert_eq!(found[4], Ok((6, json!({"x": 1}))));
     }
 
     #[test]
     fn ids_come_from_a_field() {
-        let found = read("{\"n\":1}\n{\"n\":\"b\"}\n{\"_id\":\"c\"}\n{\"m\":1}\n{\"n\":[]}", Some("n"));
+        let found = read(
+            "{\"n\":1}\n{\"n\":\"b\"}\n{\"_id\":\"c\"}\n{\"m\":1}\n{\"n\":[]}",
+            Some("n"),
+        );
         assert_eq!(found[0], Ok((1, json!({"_id": "1", "n": 1}))));
         assert_eq!(found[1], Ok((2, json!({"_id": "b", "n": "b"}))));
         assert_eq!(found[2], Ok((3, json!({"_id": "c"}))));

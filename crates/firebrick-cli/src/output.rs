@@ -65,8 +65,15 @@ impl Output {
     pub(crate) fn line(&self, text: impl AsRef<str>) -> Result<()> {
         let mut stdout = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
         let text = text.as_ref();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).map_err(|e| write_failed(&e))?;
-        if self.terminal { stdout.flush().map_err(|e| write_failed(&e)) } else { Ok(()) }
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.write_all(b"\n"))
+            .map_err(|e| write_failed(&e))?;
+        if self.terminal {
+            stdout.flush().map_err(|e| write_failed(&e))
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn value(&self, value: &impl Serialize) -> Result<()> {
@@ -80,7 +87,11 @@ impl Output {
     }
 
     pub(crate) fn flush(&self) -> Result<()> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).flush().map_err(|e| write_failed(&e))
+        self.stdout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush()
+            .map_err(|e| write_failed(&e))
     }
 
     /// A remark for people, on stderr.
@@ -105,7 +116,10 @@ impl Output {
         let _ = if self.json {
             writeln!(stderr, "{}", failure.to_json())
         } else {
-            let hint = failure.hint.as_deref().map_or(String::new(), |hint| format!("\n  {hint}"));
+            let hint = failure
+                .hint
+                .as_deref()
+                .map_or(String::new(), |hint| format!("\n  {hint}"));
             writeln!(stderr, "error: {}{hint}", printable(&failure.message))
         };
     }
@@ -121,13 +135,19 @@ impl Output {
         }
         table.set_header(header.iter().map(|title| {
             let cell = Cell::new(title);
-            if self.colour { cell.add_attribute(comfy_table::Attribute::Bold) } else { cell }
+            if self.colour {
+                cell.add_attribute(comfy_table::Attribute::Bold)
+            } else {
+                cell
+            }
         }));
         table
     }
 
     pub(crate) fn print_table(&self, table: &Table) -> Result<()> {
-        table.lines().try_for_each(|line| self.line(line.trim_end()))
+        table
+            .lines()
+            .try_for_each(|line| self.line(line.trim_end()))
     }
 
     /// Bars are drawn on stderr, and only where a person sees them.
@@ -151,16 +171,21 @@ impl Output {
     /// A bar over bytes when the length is known, else a counter.
     pub(crate) fn byte_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
-            Some(length) => ProgressBar::new(length).with_style(style("{bar:32} {bytes}/{total_bytes}  {msg}  {eta}")),
-            None => ProgressBar::no_length().with_style(style("{spinner} {bytes}  {msg}  {elapsed}")),
+            Some(length) => ProgressBar::new(length)
+                .with_style(style("{bar:32} {bytes}/{total_bytes}  {msg}  {eta}")),
+            None => {
+                ProgressBar::no_length().with_style(style("{spinner} {bytes}  {msg}  {elapsed}"))
+            }
         };
         self.started(bar)
     }
 
     pub(crate) fn count_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
-            Some(length) => ProgressBar::new(length).with_style(style("{bar:32} {human_pos}/{human_len}  {msg}  {eta}")),
-            None => ProgressBar::no_length().with_style(style("{spinner} {human_pos}  {msg}  {elapsed}")),
+            Some(length) => ProgressBar::new(length)
+                .with_style(style("{bar:32} {human_pos}/{human_len}  {msg}  {eta}")),
+            None => ProgressBar::no_length()
+                .with_style(style("{spinner} {human_pos}  {msg}  {elapsed}")),
         };
         self.started(bar)
     }
@@ -188,13 +213,25 @@ fn write_failed(error: &io::Error) -> Failure {
 
 /// Text without control characters, which could steer a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 pub(crate) fn document_text(document: &Value, pretty: bool) -> String {
-    let Value::Object(map) = document else { return document.to_string() };
+    let Value::Object(map) = document else {
+        return document.to_string();
+    };
     if pretty {
-        serde_json::to_string_pretty(&IdFirst(map)).map(|text| printable(&text)).unwrap_or_default()
+        serde_json::to_string_pretty(&IdFirst(map))
+            .map(|text| printable(&text))
+            .unwrap_or_default()
     } else {
         serde_json::to_string(&IdFirst(map)).unwrap_or_default()
     }
@@ -220,7 +257,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -248,7 +285,10 @@ mod tests {
 
     #[test]
     fn the_id_comes_first() {
-        assert_eq!(document_text(&json!({"a": 1, "_id": "x", "Z": 2}), false), r#"{"_id":"x","Z":2,"a":1}"#);
+        assert_eq!(
+            document_text(&json!({"a": 1, "_id": "x", "Z": 2}), false),
+            r#"{"_id":"x","Z":2,"a":1}"#
+        );
     }
 
     #[test]
@@ -260,6 +300,9 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\u{9b}c\n"), "a\u{fffd}[31mb\u{fffd}c\n");
+        assert_eq!(
+            printable("a\u{1b}[31mb\u{9b}c\n"),
+            "a\u{fffd}[31mb\u{fffd}c\n"
+        );
     }
 }

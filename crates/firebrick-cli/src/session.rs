@@ -51,7 +51,10 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 enum End {
-    Here { service: Service, server: Option<Server> },
+    Here {
+        service: Service,
+        server: Option<Server>,
+    },
     There(Address),
 }
 
@@ -60,7 +63,12 @@ impl Session {
     /// here connects to its remotes.
     pub(crate) async fn open(global: &Global, access: Access, remembered: bool) -> Result<Session> {
         let end = find(global, access, remembered).await?;
-        Ok(Session { global: global.clone(), access, remembered, end })
+        Ok(Session {
+            global: global.clone(),
+            access,
+            remembered,
+            end,
+        })
     }
 
     /// Whether this process has the database open.
@@ -70,7 +78,11 @@ impl Session {
 
     /// From now on other commands can use the database through this process.
     pub(crate) fn serve(&mut self) -> Result<()> {
-        if let End::Here { service, server: server @ None } = &mut self.end {
+        if let End::Here {
+            service,
+            server: server @ None,
+        } = &mut self.end
+        {
             *server = Some(Server::start(service)?);
         }
         Ok(())
@@ -110,7 +122,9 @@ impl Session {
 
     /// Lets go of the database; returns how many commits each remote still lacks.
     pub(crate) async fn close(self) -> Result<Vec<(String, usize)>> {
-        let End::Here { service, server } = self.end else { return Ok(Vec::new()) };
+        let End::Here { service, server } = self.end else {
+            return Ok(Vec::new());
+        };
         if let Some(server) = server {
             server.stop().await;
         }
@@ -131,7 +145,11 @@ impl Replies {
         let reply = match self {
             // A task that ended without `Done` panicked, or the database was closed under it.
             Replies::Here(receiver) => receiver.recv().await.ok_or_else(|| {
-                Failure::new(Exit::Store, "closed", "the database was closed before the request was done")
+                Failure::new(
+                    Exit::Store,
+                    "closed",
+                    "the database was closed before the request was done",
+                )
             })?,
             Replies::There(replies) => replies.next().await?,
         };
@@ -145,8 +163,12 @@ impl Replies {
 
 async fn find(global: &Global, access: Access, remembered: bool) -> Result<End> {
     if access != Access::Create && !global.db.exists() {
-        return Err(Failure::new(Exit::NotFound, "no_database", format!("there is no database at {}", global.db.display()))
-            .hint("name another with --db or FIREBRICK_DB; put, import and attach make a new one"));
+        return Err(Failure::new(
+            Exit::NotFound,
+            "no_database",
+            format!("there is no database at {}", global.db.display()),
+        )
+        .hint("name another with --db or FIREBRICK_DB; put, import and attach make a new one"));
     }
     let deadline = Instant::now() + global.wait;
     loop {
@@ -176,11 +198,22 @@ async fn find(global: &Global, access: Access, remembered: bool) -> Result<End> 
 }
 
 fn here(global: &Global, database: Database) -> End {
-    End::Here { service: Service::new(database, &global.db, global.insecure), server: None }
+    End::Here {
+        service: Service::new(database, &global.db, global.insecure),
+        server: None,
+    }
 }
 
-async fn open(global: &Global, read_only: bool, remembered: bool) -> Result<Database, firebrick::Error> {
-    builder(global, &global.db).read_only(read_only).remembered(remembered).open().await
+async fn open(
+    global: &Global,
+    read_only: bool,
+    remembered: bool,
+) -> Result<Database, firebrick::Error> {
+    builder(global, &global.db)
+        .read_only(read_only)
+        .remembered(remembered)
+        .open()
+        .await
 }
 
 /// The options that all commands open databases with.

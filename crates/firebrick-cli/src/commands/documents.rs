@@ -25,8 +25,20 @@ pub(crate) async fn put(args: PutArgs, global: &Global, output: &Output) -> Resu
     let document = with_id(parse(&text)?, args.id)?;
     let mut session = Session::open(global, Access::Create, false).await?;
     let durability = global.durability.map(Into::into);
-    let reply = session.ask(Request::Put { documents: vec![Value::Object(document)], durability }).await?;
-    let Reply::Written { ids, sequence, head } = reply else { return Err(unexpected(&reply)) };
+    let reply = session
+        .ask(Request::Put {
+            documents: vec![Value::Object(document)],
+            durability,
+        })
+        .await?;
+    let Reply::Written {
+        ids,
+        sequence,
+        head,
+    } = reply
+    else {
+        return Err(unexpected(&reply));
+    };
     for id in ids {
         if output.json() {
             output.value(&json!({ "id": id, "sequence": sequence, "head": head }))?;
@@ -40,24 +52,40 @@ pub(crate) async fn put(args: PutArgs, global: &Global, output: &Output) -> Resu
 
 fn read_stdin() -> Result<String> {
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(INPUT_BYTES + 1).read_to_string(&mut text);
+    let read = std::io::stdin()
+        .lock()
+        .take(INPUT_BYTES + 1)
+        .read_to_string(&mut text);
     read.map_err(|error| Failure::bad_input(format!("cannot read stdin: {error}")))?;
     if text.len() as u64 > INPUT_BYTES {
-        return Err(Failure::bad_input(format!("the document is longer than {} MiB", INPUT_BYTES >> 20)));
+        return Err(Failure::bad_input(format!(
+            "the document is longer than {} MiB",
+            INPUT_BYTES >> 20
+        )));
     }
     Ok(text)
 }
 
 fn parse(text: &str) -> Result<Map<String, Value>> {
     if text.trim().is_empty() {
-        return Err(Failure::bad_input("there is no document").hint("firebrick put '{\"_id\": \"milk\", \"litres\": 2}'"));
+        return Err(Failure::bad_input("there is no document")
+            .hint("firebrick put '{\"_id\": \"milk\", \"litres\": 2}'"));
     }
     let value = serde_json::from_str(text).map_err(|error| {
-        Failure::new(Exit::BadInput, "bad_json", format!("the document is {}", ndjson::json_reason(&error)))
-            .hint("many documents, one per line, are for `firebrick import`")
+        Failure::new(
+            Exit::BadInput,
+            "bad_json",
+            format!("the document is {}", ndjson::json_reason(&error)),
+        )
+        .hint("many documents, one per line, are for `firebrick import`")
     })?;
-    ndjson::object(value)
-        .map_err(|reason| Failure::new(Exit::BadInput, "bad_document", format!("this cannot be stored: {reason}")))
+    ndjson::object(value).map_err(|reason| {
+        Failure::new(
+            Exit::BadInput,
+            "bad_document",
+            format!("this cannot be stored: {reason}"),
+        )
+    })
 }
 
 fn with_id(mut document: Map<String, Value>, id: Option<String>) -> Result<Map<String, Value>> {
@@ -65,14 +93,20 @@ fn with_id(mut document: Map<String, Value>, id: Option<String>) -> Result<Map<S
         let id = Value::String(id);
         match document.insert("_id".to_owned(), id.clone()) {
             Some(other) if other != id => {
-                return Err(Failure::bad_input(format!("the document says _id {other}, --id says {id}")));
+                return Err(Failure::bad_input(format!(
+                    "the document says _id {other}, --id says {id}"
+                )));
             }
             _ => {}
         }
     }
     match document.get("_id") {
         None | Some(Value::String(_)) => Ok(document),
-        Some(other) => Err(Failure::new(Exit::BadInput, "bad_id", format!("_id is {other}; ids are text"))),
+        Some(other) => Err(Failure::new(
+            Exit::BadInput,
+            "bad_id",
+            format!("_id is {other}; ids are text"),
+        )),
     }
 }
 
@@ -82,13 +116,20 @@ pub(crate) async fn get(args: GetArgs, global: &Global, output: &Output) -> Resu
     for id in args.ids {
         let reply = session.ask(Request::Get { id }).await?;
         match reply {
-            Reply::Row { document: Some(document), .. } => output.document(&document)?,
+            Reply::Row {
+                document: Some(document),
+                ..
+            } => output.document(&document)?,
             Reply::Row { id, document: None } => missing.push(id),
             other => return Err(unexpected(&other)),
         }
     }
     close(session, output).await?;
-    if missing.is_empty() { Ok(Exit::Done) } else { Err(no_document(&missing)) }
+    if missing.is_empty() {
+        Ok(Exit::Done)
+    } else {
+        Err(no_document(&missing))
+    }
 }
 
 fn no_document(ids: &[String]) -> Failure {
@@ -102,7 +143,9 @@ pub(crate) async fn del(args: DelArgs, global: &Global, output: &Output) -> Resu
     for id in args.ids {
         match session.ask(Request::Delete { id: id.clone() }).await {
             Ok(Reply::Written { sequence, head, .. }) if output.json() => {
-                output.value(&json!({ "id": id, "deleted": true, "sequence": sequence, "head": head }))?;
+                output.value(
+                    &json!({ "id": id, "deleted": true, "sequence": sequence, "head": head }),
+                )?;
             }
             Ok(Reply::Written { .. }) => output.note(format!("deleted {id}")),
             Ok(other) => return Err(unexpected(&other)),
@@ -111,7 +154,11 @@ pub(crate) async fn del(args: DelArgs, global: &Global, output: &Output) -> Resu
         }
     }
     close(session, output).await?;
-    if missing.is_empty() { Ok(Exit::Done) } else { Err(no_document(&missing)) }
+    if missing.is_empty() {
+        Ok(Exit::Done)
+    } else {
+        Err(no_document(&missing))
+    }
 }
 
 pub(crate) async fn list(args: ListArgs, global: &Global, output: &Output) -> Result<Exit> {
@@ -127,13 +174,19 @@ pub(crate) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
     let mut rows = Table::new(&["id", "document"]);
     let mut replies = session.call(request).await?;
     while let Some(reply) = replies.next().await? {
-        let Reply::Row { id, document } = reply else { return Err(unexpected(&reply)) };
+        let Reply::Row { id, document } = reply else {
+            return Err(unexpected(&reply));
+        };
         match (document, ids_only) {
             (_, true) if output.json() => output.value(&id)?,
             (_, true) => output.line(id)?,
             (Some(document), _) if output.ndjson() => output.document(&document)?,
-            (None, _) if output.ndjson() => output.value(&json!({ "_id": id, "_deleted": true }))?,
-            (Some(document), _) => rows.add([id, document_text(&without_id(document), false)], output)?,
+            (None, _) if output.ndjson() => {
+                output.value(&json!({ "_id": id, "_deleted": true }))?;
+            }
+            (Some(document), _) => {
+                rows.add([id, document_text(&without_id(document), false)], output)?;
+            }
             (None, _) => rows.add([id, "deleted".to_owned()], output)?,
         }
     }
@@ -152,13 +205,36 @@ fn without_id(mut document: Value) -> Value {
 pub(crate) async fn changes(args: ChangesArgs, global: &Global, output: &Output) -> Result<Exit> {
     let mut session = Session::open(global, Access::Read, false).await?;
     let mut rows = Table::new(&["id", "document", "clock"]);
-    let mut replies = session.call(Request::Changes { since: args.since, limit: args.limit }).await?;
+    let mut replies = session
+        .call(Request::Changes {
+            since: args.since,
+            limit: args.limit,
+        })
+        .await?;
     while let Some(reply) = replies.next().await? {
-        let Reply::Change { id, document, clock } = reply else { return Err(unexpected(&reply)) };
+        let Reply::Change {
+            id,
+            document,
+            clock,
+        } = reply
+        else {
+            return Err(unexpected(&reply));
+        };
         match document {
-            Some(document) if output.ndjson() => output.value(&json!({ "id": id, "doc": document, "clock": clock }))?,
-            None if output.ndjson() => output.value(&json!({ "id": id, "deleted": true, "clock": clock }))?,
-            Some(document) => rows.add([id, document_text(&without_id(document), false), short(&clock)], output)?,
+            Some(document) if output.ndjson() => {
+                output.value(&json!({ "id": id, "doc": document, "clock": clock }))?;
+            }
+            None if output.ndjson() => {
+                output.value(&json!({ "id": id, "deleted": true, "clock": clock }))?;
+            }
+            Some(document) => rows.add(
+                [
+                    id,
+                    document_text(&without_id(document), false),
+                    short(&clock),
+                ],
+                output,
+            )?,
             None => rows.add([id, "deleted".to_owned(), short(&clock)], output)?,
         }
     }
@@ -176,12 +252,20 @@ struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     fn new(header: &[&'static str; N]) -> Self {
-        Table { header: *header, rows: Vec::new(), printed: false }
+        Table {
+            header: *header,
+            rows: Vec::new(),
+            printed: false,
+        }
     }
 
     fn add(&mut self, row: [String; N], output: &Output) -> Result<()> {
         self.rows.push(row);
-        if self.rows.len() == ROWS_AT_ONCE { self.print(output) } else { Ok(()) }
+        if self.rows.len() == ROWS_AT_ONCE {
+            self.print(output)
+        } else {
+            Ok(())
+        }
     }
 
     /// The second column takes what room the others leave.
@@ -192,9 +276,17 @@ impl<const N: usize> Table<N> {
         let header: &[&str] = if self.printed { &[] } else { &self.header };
         let mut table = output.table(header);
         let other_columns = (0..N).filter(|column| *column != 1);
-        let widest = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widest = |column: usize| {
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let taken: usize = other_columns.map(|column| widest(column).min(48) + 3).sum();
-        let room = usize::from(table.width().unwrap_or(120)).saturating_sub(taken + 3).max(20);
+        let room = usize::from(table.width().unwrap_or(120))
+            .saturating_sub(taken + 3)
+            .max(20);
         for row in self.rows.drain(..) {
             let mut cells = row.map(|cell| printable(&cell));
             cells[0] = cut(&cells[0], 48);
@@ -210,7 +302,10 @@ fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(width.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 #[cfg(test)]
@@ -222,8 +317,16 @@ mod tests {
         let document = || parse(r#"{"_id":"a"}"#).unwrap();
         assert_eq!(with_id(document(), None).unwrap()["_id"], "a");
         assert_eq!(with_id(document(), Some("a".into())).unwrap()["_id"], "a");
-        assert_eq!(with_id(document(), Some("b".into())).unwrap_err().exit_code, Exit::BadInput);
-        assert_eq!(with_id(parse(r#"{"_id":1}"#).unwrap(), None).unwrap_err().exit_code, Exit::BadInput);
+        assert_eq!(
+            with_id(document(), Some("b".into())).unwrap_err().exit_code,
+            Exit::BadInput
+        );
+        assert_eq!(
+            with_id(parse(r#"{"_id":1}"#).unwrap(), None)
+                .unwrap_err()
+                .exit_code,
+            Exit::BadInput
+        );
         assert_eq!(parse("[1]").unwrap_err().kind, "bad_document");
         assert_eq!(parse("{").unwrap_err().kind, "bad_json");
     }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{close, unexpected};
 use crate::args::{ExportArgs, Global};
-use crate::failure::{Failure, Result};
 use crate::failure::Exit;
+use crate::failure::{Failure, Result};
 use crate::output::{Output, document_text, grouped};
 use crate::session::protocol::{Reply, Request};
 use crate::session::{Access, Session};
@@ -29,11 +29,23 @@ pub(crate) async fn run(args: ExportArgs, global: &Global, output: &Output) -> R
         Target::Stdout if output.terminal() => indicatif::ProgressBar::hidden(),
         _ => output.count_bar(total),
     };
-    let request = Request::List { prefix: args.prefix, after: None, limit: None, deleted: false, ids: false };
+    let request = Request::List {
+        prefix: args.prefix,
+        after: None,
+        limit: None,
+        deleted: false,
+        ids: false,
+    };
     let mut replies = session.call(request).await?;
     let mut exported = 0;
     while let Some(reply) = replies.next().await? {
-        let Reply::Row { document: Some(document), .. } = reply else { return Err(unexpected(&reply)) };
+        let Reply::Row {
+            document: Some(document),
+            ..
+        } = reply
+        else {
+            return Err(unexpected(&reply));
+        };
         target.line(&document_text(&document, false), output)?;
         exported += 1;
         bar.inc(1);
@@ -44,7 +56,11 @@ pub(crate) async fn run(args: ExportArgs, global: &Global, output: &Output) -> R
         if output.json() {
             output.value(&json!({ "exported": exported, "file": path }))?;
         }
-        output.note(format!("{} documents in {}", grouped(exported), path.display()));
+        output.note(format!(
+            "{} documents in {}",
+            grouped(exported),
+            path.display()
+        ));
     }
     close(session, output).await?;
     Ok(Exit::Done)
@@ -86,24 +102,44 @@ struct NewFile {
 
 impl NewFile {
     fn create(path: &Path) -> Result<NewFile> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()
             .prefix(".export-")
             .tempfile_in(folder)
             .map_err(|error| cannot_write(path, &error))?;
         let (file, temporary) = temporary.into_parts();
-        Ok(NewFile { path: path.to_owned(), temporary, writer: BufWriter::with_capacity(256 * 1024, file) })
+        Ok(NewFile {
+            path: path.to_owned(),
+            temporary,
+            writer: BufWriter::with_capacity(256 * 1024, file),
+        })
     }
 
     fn finish(self) -> Result<PathBuf> {
-        let NewFile { path, temporary, writer } = self;
-        let file = writer.into_inner().map_err(|error| cannot_write(&path, error.error()))?;
-        file.sync_all().map_err(|error| cannot_write(&path, &error))?;
-        temporary.persist(&path).map_err(|error| cannot_write(&path, &error.error))?;
+        let NewFile {
+            path,
+            temporary,
+            writer,
+        } = self;
+        let file = writer
+            .into_inner()
+            .map_err(|error| cannot_write(&path, error.error()))?;
+        file.sync_all()
+            .map_err(|error| cannot_write(&path, &error))?;
+        temporary
+            .persist(&path)
+            .map_err(|error| cannot_write(&path, &error.error))?;
         Ok(path)
     }
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::BadInput, "bad_file", format!("cannot write {}: {error}", path.display()))
+    Failure::new(
+        Exit::BadInput,
+        "bad_file",
+        format!("cannot write {}: {error}", path.display()),
+    )
 }

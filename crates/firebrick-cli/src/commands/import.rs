@@ -44,12 +44,21 @@ struct Summary {
 
 pub(crate) async fn run(args: ImportArgs, global: &Global, output: &Output) -> Result<Exit> {
     let began = Instant::now();
-    let sources = if args.files.is_empty() { vec![PathBuf::from("-")] } else { args.files.clone() };
+    let sources = if args.files.is_empty() {
+        vec![PathBuf::from("-")]
+    } else {
+        args.files.clone()
+    };
     if args.start_line > 1 && sources.len() > 1 {
-        return Err(Failure::new(Exit::Usage, "usage", "--start-line is for one file"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "usage",
+            "--start-line is for one file",
+        ));
     }
     // A file that cannot be read is found before a database is made.
-    let sources = sources.into_iter().map(Source::open).collect::<Result<Vec<_>>>()?;
+    let sources = sources.iter().map(|path| Source::open(path));
+    let sources = sources.collect::<Result<Vec<_>>>()?;
     let mut session = Session::open(global, Access::Create, false).await?;
     if session.is_here() {
         session.serve()?;
@@ -68,7 +77,9 @@ pub(crate) async fn run(args: ImportArgs, global: &Global, output: &Output) -> R
             break;
         }
     }
-    let Import { session, summary, .. } = import;
+    let Import {
+        session, summary, ..
+    } = import;
     let closed = close(session, output).await;
     result?;
     closed?;
@@ -81,8 +92,15 @@ pub(crate) async fn run(args: ImportArgs, global: &Global, output: &Output) -> R
             "seconds": (seconds * 1000.0).round() / 1000.0,
         }))?;
     }
-    let skipped = if summary.skipped > 0 { format!(", {} bad lines skipped", grouped(summary.skipped)) } else { String::new() };
-    output.note(format!("{} documents imported in {seconds:.1} s{skipped}", grouped(summary.imported)));
+    let skipped = if summary.skipped > 0 {
+        format!(", {} bad lines skipped", grouped(summary.skipped))
+    } else {
+        String::new()
+    };
+    output.note(format!(
+        "{} documents imported in {seconds:.1} s{skipped}",
+        grouped(summary.imported)
+    ));
     Ok(Exit::Done)
 }
 
@@ -93,20 +111,34 @@ struct Source {
 }
 
 impl Source {
-    fn open(path: PathBuf) -> Result<Source> {
-        if path == Path::new("-") {
+    fn open(path: &Path) -> Result<Source> {
+        if path.as_os_str() == "-" {
             let reader = Box::new(BufReader::with_capacity(256 * 1024, std::io::stdin()));
-            return Ok(Source { name: "stdin".to_owned(), length: None, reader });
+            return Ok(Source {
+                name: "stdin".to_owned(),
+                length: None,
+                reader,
+            });
         }
         let name = path.display().to_string();
-        let cannot_read = |error: std::io::Error| Failure::new(Exit::BadInput, "bad_file", format!("cannot read {name}: {error}"));
-        let file = File::open(&path).map_err(cannot_read)?;
+        let cannot_read = |error: std::io::Error| {
+            Failure::new(
+                Exit::BadInput,
+                "bad_file",
+                format!("cannot read {name}: {error}"),
+            )
+        };
+        let file = File::open(path).map_err(cannot_read)?;
         let metadata = file.metadata().map_err(cannot_read)?;
         if metadata.is_dir() {
             return Err(cannot_read(std::io::ErrorKind::IsADirectory.into()));
         }
         let length = metadata.is_file().then_some(metadata.len());
-        Ok(Source { name, length, reader: Box::new(BufReader::with_capacity(256 * 1024, file)) })
+        Ok(Source {
+            name,
+            length,
+            reader: Box::new(BufReader::with_capacity(256 * 1024, file)),
+        })
     }
 }
 
@@ -126,7 +158,9 @@ impl Import<'_> {
         let (start_line, batch) = (self.args.start_line, self.args.batch as usize);
         let stop_at_bad = !self.args.skip_bad;
         // Reading stdin can block for ever: the thread is left behind if we end before it.
-        let reading = std::thread::spawn(move || read_batches(&mut records, start_line, batch, stop_at_bad, &batches));
+        let reading = std::thread::spawn(move || {
+            read_batches(&mut records, start_line, batch, stop_at_bad, &batches)
+        });
         let mut last_line = start_line.saturating_sub(1);
         let mut interrupt = std::pin::pin!(interrupted());
         loop {
@@ -157,10 +191,20 @@ impl Import<'_> {
             Ok(Err(error)) => Err(Failure::new(
                 Exit::BadInput,
                 "bad_file",
-                format!("cannot read {} after line {last_line}: {error}", source.name),
+                format!(
+                    "cannot read {} after line {last_line}: {error}",
+                    source.name
+                ),
             )
-            .hint(format!("{} documents are stored; go on with --start-line {}", grouped(self.summary.imported), last_line + 1))),
-            Err(_) => Err(Failure::bad_input(format!("reading {} failed", source.name))),
+            .hint(format!(
+                "{} documents are stored; go on with --start-line {}",
+                grouped(self.summary.imported),
+                last_line + 1
+            ))),
+            Err(_) => Err(Failure::bad_input(format!(
+                "reading {} failed",
+                source.name
+            ))),
         }
     }
 
@@ -177,7 +221,13 @@ impl Import<'_> {
                         match self.put(vec![document]).await {
                             Ok(()) => self.summary.imported += 1,
                             Err(failure) if failure.exit_code == Exit::BadInput => {
-                                self.bad(BadLine { line, reason: failure.message }, source)?;
+                                self.bad(
+                                    BadLine {
+                                        line,
+                                        reason: failure.message,
+                                    },
+                                    source,
+                                )?;
                             }
                             Err(failure) => return Err(self.stopped_before(line, failure)),
                         }
@@ -191,7 +241,10 @@ impl Import<'_> {
 
     /// Every document has its id by now, so storing a batch again after a lost answer is harmless.
     async fn put(&mut self, documents: Vec<Value>) -> Result<()> {
-        let request = Request::Put { documents, durability: self.durability };
+        let request = Request::Put {
+            documents,
+            durability: self.durability,
+        };
         let again = (!self.session.is_here()).then(|| request.clone());
         let reply = match (self.session.ask(request).await, again) {
             (Err(failure), Some(request)) if failure.kind == HOLDER_GONE => {
@@ -208,8 +261,13 @@ impl Import<'_> {
 
     fn stopped_before(&self, line: u64, failure: Failure) -> Failure {
         let stored = grouped(self.summary.imported);
-        let hint = failure.hint.clone().map_or(String::new(), |hint| format!("{hint}; "));
-        failure.hint(format!("{hint}{stored} documents are stored; go on with --start-line {line}"))
+        let hint = failure
+            .hint
+            .clone()
+            .map_or(String::new(), |hint| format!("{hint}; "));
+        failure.hint(format!(
+            "{hint}{stored} documents are stored; go on with --start-line {line}"
+        ))
     }
 
     fn bad(&mut self, bad: BadLine, source: &str) -> Result<()> {
@@ -226,10 +284,14 @@ impl Import<'_> {
         }
         self.summary.skipped += 1;
         if self.summary.bad_lines.len() < BAD_LINES_SHOWN {
-            self.output.warn(format!("line {} of {source} skipped: {}", bad.line, bad.reason));
+            self.output.warn(format!(
+                "line {} of {source} skipped: {}",
+                bad.line, bad.reason
+            ));
             self.summary.bad_lines.push(bad);
         } else if self.summary.skipped == BAD_LINES_SHOWN as u64 + 1 {
-            self.output.warn("more bad lines follow; they are counted, not named");
+            self.output
+                .warn("more bad lines follow; they are counted, not named");
         }
         Ok(())
     }
@@ -266,7 +328,8 @@ fn read_batches(
             }
             None => {}
         }
-        let full = batch.records.len() + batch.bad.len() >= size || records.bytes() - began >= BATCH_BYTES;
+        let full =
+            batch.records.len() + batch.bad.len() >= size || records.bytes() - began >= BATCH_BYTES;
         if full || stop {
             batch.bytes = records.bytes();
             began = batch.bytes;
@@ -283,6 +346,11 @@ fn read_batches(
 pub(crate) fn new_id() -> std::io::Result<String> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Ok(document::generate_id(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(document::generate_id(
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        random,
+    ))
 }

@@ -25,12 +25,21 @@ pub(crate) async fn run(command: KeysCommand, global: &Global, output: &Output) 
                 output.note("Whoever has this key can read everything in this ledger.");
             }
         }
-        Reply::Keys { fingerprint, fingerprints } if output.json() => {
+        Reply::Keys {
+            fingerprint,
+            fingerprints,
+        } if output.json() => {
             output.value(&json!({ "fingerprint": fingerprint, "fingerprints": fingerprints }))?;
         }
-        Reply::Keys { fingerprint, fingerprints } => {
+        Reply::Keys {
+            fingerprint,
+            fingerprints,
+        } => {
             output.line(&fingerprint)?;
-            fingerprints.iter().filter(|other| **other != fingerprint).try_for_each(|other| output.line(other))?;
+            fingerprints
+                .iter()
+                .filter(|other| **other != fingerprint)
+                .try_for_each(|other| output.line(other))?;
         }
         other => return Err(unexpected(&other)),
     }
@@ -45,7 +54,9 @@ pub(super) fn key(argument: Option<String>) -> Result<String> {
         _ => {
             let mut line = String::new();
             let read = std::io::stdin().read_line(&mut line);
-            read.map_err(|error| Failure::bad_input(format!("cannot read the key from stdin: {error}")))?;
+            read.map_err(|error| {
+                Failure::bad_input(format!("cannot read the key from stdin: {error}"))
+            })?;
             line
         }
     };

@@ -16,7 +16,16 @@ pub(crate) async fn attach(args: AttachArgs, global: &Global, output: &Output) -
     if session.is_here() {
         session.serve()?;
     }
-    let result = attach_and_sync(&mut session, args.url, args.name, args.merge, key, args.timeout, output).await;
+    let result = attach_and_sync(
+        &mut session,
+        args.url,
+        args.name,
+        args.merge,
+        key,
+        args.timeout,
+        output,
+    )
+    .await;
     let result = match result {
         Ok(_) if args.watch => sync::follow(&mut session, None, output).await,
         Ok(_) => Ok(()),
@@ -37,8 +46,17 @@ async fn attach_and_sync(
     timeout: std::time::Duration,
     output: &Output,
 ) -> Result<()> {
-    let reply = session.ask(Request::Attach { url, name, merge, key }).await?;
-    let Reply::Attached { name, url } = reply else { return Err(unexpected(&reply)) };
+    let reply = session
+        .ask(Request::Attach {
+            url,
+            name,
+            merge,
+            key,
+        })
+        .await?;
+    let Reply::Attached { name, url } = reply else {
+        return Err(unexpected(&reply));
+    };
     if !output.json() {
         output.note(format!("attached {name} ({url})"));
     }
@@ -49,7 +67,9 @@ async fn attach_and_sync(
             Err(failure)
         }
         Err(failure) => {
-            output.note(format!("{name} stays attached: `sync` and `watch` go on with it, `detach` forgets it"));
+            output.note(format!(
+                "{name} stays attached: `sync` and `watch` go on with it, `detach` forgets it"
+            ));
             Err(failure)
         }
         Ok(()) => Ok(()),
@@ -57,17 +77,33 @@ async fn attach_and_sync(
 }
 
 fn is_undecided(failure: &Failure) -> bool {
-    matches!(failure.kind.as_str(), "needs_merge" | "needs_key" | "needs_auth" | "remote_foreign" | "bad_url")
+    matches!(
+        failure.kind.as_str(),
+        "needs_merge" | "needs_key" | "needs_auth" | "remote_foreign" | "bad_url"
+    )
 }
 
 pub(crate) async fn detach(args: DetachArgs, global: &Global, output: &Output) -> Result<Exit> {
     let mut session = Session::open(global, Access::Write, false).await?;
-    let reply = session.ask(Request::Detach { remote: args.remote }).await?;
-    let Reply::Detached { name, url, unpushed } = reply else { return Err(unexpected(&reply)) };
+    let reply = session
+        .ask(Request::Detach {
+            remote: args.remote,
+        })
+        .await?;
+    let Reply::Detached {
+        name,
+        url,
+        unpushed,
+    } = reply
+    else {
+        return Err(unexpected(&reply));
+    };
     if output.json() {
         output.value(&json!({ "detached": name, "url": url, "unpushed": unpushed }))?;
     }
-    output.note(format!("detached {name} ({url}); what is stored here and there stays"));
+    output.note(format!(
+        "detached {name} ({url}); what is stored here and there stays"
+    ));
     if unpushed > 0 {
         output.warn(format!("{name} lacks {unpushed} commits of this database"));
     }
@@ -78,7 +114,9 @@ pub(crate) async fn detach(args: DetachArgs, global: &Global, output: &Output) -
 pub(crate) async fn list(global: &Global, output: &Output) -> Result<Exit> {
     let mut session = Session::open(global, Access::Read, false).await?;
     let reply = session.ask(Request::Remotes).await?;
-    let Reply::Remotes { remotes } = reply else { return Err(unexpected(&reply)) };
+    let Reply::Remotes { remotes } = reply else {
+        return Err(unexpected(&reply));
+    };
     if output.json() {
         remotes.iter().try_for_each(|remote| output.value(remote))?;
     } else if remotes.is_empty() {
@@ -99,7 +137,9 @@ pub(crate) async fn status(global: &Global, output: &Output) -> Result<Exit> {
     let mut session = Session::open(global, Access::Read, true).await?;
     let here = session.is_here();
     let reply = session.ask(Request::Status).await?;
-    let Reply::Status(mut status) = reply else { return Err(unexpected(&reply)) };
+    let Reply::Status(mut status) = reply else {
+        return Err(unexpected(&reply));
+    };
     if here {
         status.served_by = None;
     }
@@ -119,7 +159,13 @@ fn print_status(status: &Status, output: &Output) -> Result<()> {
     table.add_row(["documents", &grouped(status.documents)]);
     table.add_row(["head", &status.head.join("\n")]);
     table.add_row(["root", &status.root]);
-    table.add_row(["key", status.key.as_deref().unwrap_or("none: this database is not encrypted")]);
+    table.add_row([
+        "key",
+        status
+            .key
+            .as_deref()
+            .unwrap_or("none: this database is not encrypted"),
+    ]);
     if let Some(process) = status.served_by {
         table.add_row(["open in", &format!("process {process}")]);
     }
@@ -132,7 +178,14 @@ fn print_status(status: &Status, output: &Output) -> Result<()> {
     for remote in &status.remotes {
         let view = RemoteView(remote);
         let pending = view.pending().len().to_string();
-        table.add_row([view.name(), &printable(&view.words()), &view.sent(), &view.received(), &pending, view.url()]);
+        table.add_row([
+            view.name(),
+            &printable(&view.words()),
+            &view.sent(),
+            &view.received(),
+            &pending,
+            view.url(),
+        ]);
     }
     output.print_table(&table)?;
     for remote in &status.remotes {
@@ -145,10 +198,23 @@ fn print_status(status: &Status, output: &Output) -> Result<()> {
 fn print_troubles(view: RemoteView<'_>, output: &Output) -> Result<()> {
     for pending in view.pending() {
         let cause = printable(text(pending, "cause"));
-        output.line(format!("{}: what {} announced is pending: {cause}", view.name(), text(pending, "slot")))?;
+        output.line(format!(
+            "{}: what {} announced is pending: {cause}",
+            view.name(),
+            text(pending, "slot")
+        ))?;
         for what in ["missing", "cars"] {
-            for cid in pending.get(what).and_then(serde_json::Value::as_array).into_iter().flatten() {
-                output.line(format!("  {} {}", if what == "cars" { "CAR" } else { "block" }, cid.as_str().unwrap_or("?")))?;
+            for cid in pending
+                .get(what)
+                .and_then(serde_json::Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                output.line(format!(
+                    "  {} {}",
+                    if what == "cars" { "CAR" } else { "block" },
+                    cid.as_str().unwrap_or("?")
+                ))?;
             }
         }
     }
@@ -156,7 +222,11 @@ fn print_troubles(view: RemoteView<'_>, output: &Output) -> Result<()> {
         output.line(format!("{}: a document is missing: {missing}", view.name()))?;
     }
     if !view.last_error().is_empty() && view.word() != "up_to_date" {
-        output.line(format!("{}: last error: {}", view.name(), printable(view.last_error())))?;
+        output.line(format!(
+            "{}: last error: {}",
+            view.name(),
+            printable(view.last_error())
+        ))?;
     }
     Ok(())
 }

@@ -42,7 +42,9 @@ impl<'a> RemoteView<'a> {
             ),
             "needs_key" => format!("needs the key {}", text(state, "fingerprint")),
             "needs_auth" => format!("needs credentials: {}", text(state, "cause")),
-            "needs_merge" => "holds another ledger; attach it again with --merge to join the two".to_owned(),
+            "needs_merge" => {
+                "holds another ledger; attach it again with --merge to join the two".to_owned()
+            }
             "failed" => format!("failed: {}", text(state, "cause")),
             other => other.replace('_', " "),
         }
@@ -58,7 +60,9 @@ impl<'a> RemoteView<'a> {
     }
 
     pub(super) fn traffic(self, what: &str) -> u64 {
-        self.0.get("traffic").map_or(0, |traffic| number(traffic, what))
+        self.0
+            .get("traffic")
+            .map_or(0, |traffic| number(traffic, what))
     }
 
     pub(super) fn sent(self) -> String {
@@ -70,11 +74,17 @@ impl<'a> RemoteView<'a> {
     }
 
     pub(super) fn pending(self) -> &'a [Value] {
-        self.0.get("pending").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.0
+            .get("pending")
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn missing_documents(self) -> &'a [Value] {
-        self.0.get("missing_documents").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.0
+            .get("missing_documents")
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn last_error(self) -> &'a str {
@@ -98,7 +108,10 @@ mod tests {
     #[test]
     fn states_read_well() {
         let remote = json!({"remote": "hub", "state": "syncing", "pushed": 1, "to_push": 2, "pulled": 3, "to_pull": 4000});
-        assert_eq!(RemoteView(&remote).words(), "syncing: 1 of 3 sent, 3 of 4,003 received");
+        assert_eq!(
+            RemoteView(&remote).words(),
+            "syncing: 1 of 3 sent, 3 of 4,003 received"
+        );
         assert_eq!(RemoteView(&remote).progress(), Some((4, 4006)));
         let remote = json!({"remote": "hub", "state": "up_to_date"});
         assert_eq!(RemoteView(&remote).words(), "up to date");

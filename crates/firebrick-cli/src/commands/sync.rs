@@ -38,7 +38,13 @@ pub(super) async fn once(
     output: &Output,
 ) -> Result<()> {
     let timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let mut replies = session.call(Request::Sync { remote, timeout_ms, follow: false }).await?;
+    let mut replies = session
+        .call(Request::Sync {
+            remote,
+            timeout_ms,
+            follow: false,
+        })
+        .await?;
     let mut show = Show::new(output);
     let mut last = Vec::new();
     let mut interrupt = std::pin::pin!(interrupted());
@@ -68,19 +74,33 @@ fn report(remotes: &[Value], output: &Output) -> Result<()> {
         if output.json() {
             output.value(remote)?;
         } else if !output.quiet() {
-            output.line(format!("{}: {}  (sent {}, received {})", view.name(), view.words(), view.sent(), view.received()))?;
+            output.line(format!(
+                "{}: {}  (sent {}, received {})",
+                view.name(),
+                view.words(),
+                view.sent(),
+                view.received()
+            ))?;
         }
     }
     Ok(())
 }
 
 /// Keeps syncing until interrupted; when the process that had the database ends, takes over.
-pub(super) async fn follow(session: &mut Session, remote: Option<String>, output: &Output) -> Result<()> {
+pub(super) async fn follow(
+    session: &mut Session,
+    remote: Option<String>,
+    output: &Output,
+) -> Result<()> {
     let mut shown = BTreeMap::new();
     let mut interrupt = std::pin::pin!(interrupted());
     output.note("syncing until Ctrl-C; other commands on this database work through this one");
     loop {
-        let request = Request::Sync { remote: remote.clone(), timeout_ms: None, follow: true };
+        let request = Request::Sync {
+            remote: remote.clone(),
+            timeout_ms: None,
+            follow: true,
+        };
         let mut replies = session.call(request).await?;
         loop {
             let reply = tokio::select! {
@@ -88,7 +108,9 @@ pub(super) async fn follow(session: &mut Session, remote: Option<String>, output
                 () = &mut interrupt => return Ok(()),
             };
             match reply {
-                Ok(Some(Reply::Remotes { remotes })) => print_changes(&remotes, &mut shown, output)?,
+                Ok(Some(Reply::Remotes { remotes })) => {
+                    print_changes(&remotes, &mut shown, output)?;
+                }
                 Ok(Some(other)) => return Err(unexpected(&other)),
                 Ok(None) => return Ok(()),
                 Err(failure) if failure.kind == HOLDER_GONE => break,
@@ -103,7 +125,11 @@ pub(super) async fn follow(session: &mut Session, remote: Option<String>, output
 }
 
 /// One line whenever a remote's state is another one.
-fn print_changes(remotes: &[Value], shown: &mut BTreeMap<String, String>, output: &Output) -> Result<()> {
+fn print_changes(
+    remotes: &[Value],
+    shown: &mut BTreeMap<String, String>,
+    output: &Output,
+) -> Result<()> {
     for remote in remotes {
         let view = RemoteView(remote);
         // The steps of a sync under way would be a line each.
@@ -115,7 +141,13 @@ fn print_changes(remotes: &[Value], shown: &mut BTreeMap<String, String>, output
         if output.json() {
             output.value(remote)?;
         } else if !output.quiet() {
-            output.line(format!("{}: {}  (sent {}, received {})", view.name(), view.words(), view.sent(), view.received()))?;
+            output.line(format!(
+                "{}: {}  (sent {}, received {})",
+                view.name(),
+                view.words(),
+                view.sent(),
+                view.received()
+            ))?;
         }
     }
     output.flush()
@@ -130,7 +162,11 @@ struct Show<'a> {
 
 impl<'a> Show<'a> {
     fn new(output: &'a Output) -> Self {
-        Show { output, bars: output.bars(), by_url: BTreeMap::new() }
+        Show {
+            output,
+            bars: output.bars(),
+            by_url: BTreeMap::new(),
+        }
     }
 
     fn update(&mut self, remotes: &[Value]) {
@@ -140,7 +176,9 @@ impl<'a> Show<'a> {
         for remote in remotes {
             let view = RemoteView(remote);
             let bar = self.by_url.entry(view.url().to_owned()).or_insert_with(|| {
-                let bar = self.bars.add(ProgressBar::new(1).with_style(style("{prefix:16} {bar:24} {msg}")));
+                let bar = self
+                    .bars
+                    .add(ProgressBar::new(1).with_style(style("{prefix:16} {bar:24} {msg}")));
                 bar.set_prefix(view.name().to_owned());
                 bar
             });
@@ -152,7 +190,12 @@ impl<'a> Show<'a> {
                 None if view.word() == "up_to_date" => bar.set_position(bar.length().unwrap_or(1)),
                 None => {}
             }
-            bar.set_message(format!("{}  ↑ {} ↓ {}", view.words(), view.sent(), view.received()));
+            bar.set_message(format!(
+                "{}  ↑ {} ↓ {}",
+                view.words(),
+                view.sent(),
+                view.received()
+            ));
         }
     }
 
@@ -163,4 +206,3 @@ impl<'a> Show<'a> {
         let _ = self.bars.clear();
     }
 }
-

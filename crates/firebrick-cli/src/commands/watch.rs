@@ -42,7 +42,10 @@ impl Watch<'_> {
     async fn follow(&mut self, session: &mut Session) -> Result<()> {
         let mut interrupt = std::pin::pin!(interrupted());
         loop {
-            let request = Request::Watch { since: self.since.clone(), documents: self.documents };
+            let request = Request::Watch {
+                since: self.since.clone(),
+                documents: self.documents,
+            };
             let mut replies = session.call(request).await?;
             while self.left > 0 {
                 let reply = tokio::select! {
@@ -73,7 +76,8 @@ impl Watch<'_> {
                 if !self.begun {
                     self.begun = true;
                     if self.output.json() {
-                        self.output.value(&json!({ "watching": true, "head": head }))?;
+                        self.output
+                            .value(&json!({ "watching": true, "head": head }))?;
                     }
                     self.output.note("watching until Ctrl-C; other commands on this database work through this one");
                 }
@@ -81,7 +85,9 @@ impl Watch<'_> {
             }
             Reply::Changes(set) => self.changes(set)?,
             Reply::Lagged { missed } => {
-                self.output.warn(format!("{missed} steps came too fast to be shown one by one; what they changed follows"));
+                self.output.warn(format!(
+                    "{missed} steps came too fast to be shown one by one; what they changed follows"
+                ));
             }
             other => return Err(unexpected(&other)),
         }
@@ -99,7 +105,10 @@ impl Watch<'_> {
         for change in set.changes {
             let id = printable(&change.id);
             match change.doc {
-                Some(document) => self.output.line(format!("{origin:12} put  {}", printable(&document_text(&document, false))))?,
+                Some(document) => self.output.line(format!(
+                    "{origin:12} put  {}",
+                    printable(&document_text(&document, false))
+                ))?,
                 None if change.deleted => self.output.line(format!("{origin:12} del  {id}"))?,
                 None => self.output.line(format!("{origin:12} put  {id}"))?,
             }

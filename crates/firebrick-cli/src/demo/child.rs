@@ -45,10 +45,21 @@ impl Process {
         global: &Global,
         heard: UnboundedSender<Heard>,
     ) -> Result<Process> {
-        let cannot = |error: std::io::Error| Failure::bad_input(format!("cannot start a process: {error}"));
+        let cannot =
+            |error: std::io::Error| Failure::bad_input(format!("cannot start a process: {error}"));
         let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
-        command.arg("demo-worker").arg("--db").arg(&replica.folder).arg("--keybag").arg(&replica.keybag);
-        command.arg("--share").arg(&replica.share).args(["--remote", remote, "--expect", &expect.to_string()]);
+        command
+            .arg("demo-worker")
+            .arg("--db")
+            .arg(&replica.folder)
+            .arg("--keybag")
+            .arg(&replica.keybag);
+        command.arg("--share").arg(&replica.share).args([
+            "--remote",
+            remote,
+            "--expect",
+            &expect.to_string(),
+        ]);
         if global.insecure {
             command.arg("--insecure");
         }
@@ -59,7 +70,10 @@ impl Process {
         for name in ["FIREBRICK_DB", "FIREBRICK_KEYBAG", "FIREBRICK_KEY"] {
             command.env_remove(name);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(cannot)?;
         let stdin = child.stdin.take();
         let run = replica.run;
@@ -68,10 +82,18 @@ impl Process {
                 let mut lines = BufReader::new(stdout).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     if let Ok(report) = serde_json::from_str(&line) {
-                        let _ = heard.send(Heard { replica: index, run, what: What::Said(report) });
+                        let _ = heard.send(Heard {
+                            replica: index,
+                            run,
+                            what: What::Said(report),
+                        });
                     }
                 }
-                let _ = heard.send(Heard { replica: index, run, what: What::Ended });
+                let _ = heard.send(Heard {
+                    replica: index,
+                    run,
+                    what: What::Ended,
+                });
             });
         }
         Ok(Process { child, stdin })

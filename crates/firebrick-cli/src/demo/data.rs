@@ -47,9 +47,18 @@ pub(crate) fn deal(
     folder: &Path,
 ) -> Result<Deal> {
     let source = file.map_or_else(|| "airports".to_owned(), |file| file.display().to_string());
-    let failed = |error: std::io::Error| Failure::new(Exit::BadInput, "bad_file", format!("cannot read {source}: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Exit::BadInput,
+            "bad_file",
+            format!("cannot read {source}: {error}"),
+        )
+    };
     let reader: Box<dyn BufRead> = match file {
-        Some(file) => Box::new(BufReader::with_capacity(256 * 1024, File::open(file).map_err(failed)?)),
+        Some(file) => Box::new(BufReader::with_capacity(
+            256 * 1024,
+            File::open(file).map_err(failed)?,
+        )),
         None => Box::new(AIRPORTS),
     };
     let mut shares = Shares::create(folder, databases)?;
@@ -60,7 +69,8 @@ pub(crate) fn deal(
         let record = record.map_err(|bad| bad_line(&source, &bad))?;
         let line = record.line;
         let json = Value::Object(record.document);
-        let (id, cid) = identify(&json).map_err(|reason| bad_line(&source, &BadLine { line, reason }))?;
+        let (id, cid) =
+            identify(&json).map_err(|reason| bad_line(&source, &BadLine { line, reason }))?;
         let next = dealt.len() % databases;
         let owner = match dealt.get(&id) {
             Some((owner, _)) => {
@@ -83,7 +93,13 @@ pub(crate) fn deal(
     for (id, (_, cid)) in &dealt {
         hash.add(id, cid);
     }
-    Ok(Deal { source, records: dealt.len() as u64, repeated, shares, hash: hash.finish() })
+    Ok(Deal {
+        source,
+        records: dealt.len() as u64,
+        repeated,
+        shares,
+        hash: hash.finish(),
+    })
 }
 
 fn identify(json: &Value) -> Result<(String, Cid), String> {
@@ -95,7 +111,8 @@ fn identify(json: &Value) -> Result<(String, Cid), String> {
             String::new()
         })
     };
-    let (id, block) = document::encode_own(&document, generate).map_err(|error| error.to_string())?;
+    let (id, block) =
+        document::encode_own(&document, generate).map_err(|error| error.to_string())?;
     failed.map_or(Ok((id, block.cid)), Err)
 }
 
@@ -122,7 +139,11 @@ impl Proof {
     }
 
     pub(crate) fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -133,9 +154,18 @@ struct Shares {
 
 impl Shares {
     fn create(folder: &Path, databases: usize) -> Result<Shares> {
-        let files: Vec<PathBuf> = (1..=databases).map(|number| folder.join(format!("share-{number}.ndjson"))).collect();
-        let writers = files.iter().map(|file| Ok(BufWriter::new(File::create(file).map_err(|e| cannot_write(file, &e))?)));
-        Ok(Shares { writers: writers.collect::<Result<_>>()?, files })
+        let files: Vec<PathBuf> = (1..=databases)
+            .map(|number| folder.join(format!("share-{number}.ndjson")))
+            .collect();
+        let writers = files.iter().map(|file| {
+            Ok(BufWriter::new(
+                File::create(file).map_err(|e| cannot_write(file, &e))?,
+            ))
+        });
+        Ok(Shares {
+            writers: writers.collect::<Result<_>>()?,
+            files,
+        })
     }
 
     fn write(&mut self, owner: usize, mut document: Value, id: &str) -> Result<()> {
@@ -151,12 +181,17 @@ impl Shares {
         for (writer, file) in self.writers.iter_mut().zip(&self.files) {
             writer.flush().map_err(|error| cannot_write(file, &error))?;
         }
-        Ok(self.files.into_iter().map(|file| Share { file, records: 0 }).collect())
+        Ok(self
+            .files
+            .into_iter()
+            .map(|file| Share { file, records: 0 })
+            .collect())
     }
 }
 
 fn cannot_write(file: &Path, error: &std::io::Error) -> Failure {
-    Failure::bad_input(format!("cannot write {}: {error}", file.display())).hint("--dir names another folder")
+    Failure::bad_input(format!("cannot write {}: {error}", file.display()))
+        .hint("--dir names another folder")
 }
 
 #[cfg(test)]
@@ -172,14 +207,21 @@ mod tests {
         assert_eq!(shares, [676, 675, 675, 675, 675]);
         // The hash depends on the documents, not on how they were dealt.
         let other = tempfile::tempdir().unwrap();
-        assert_eq!(deal(None, None, 3, other.path()).unwrap().hash, records.hash);
+        assert_eq!(
+            deal(None, None, 3, other.path()).unwrap().hash,
+            records.hash
+        );
     }
 
     #[test]
     fn a_repeated_id_stays_with_its_database() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("records.ndjson");
-        std::fs::write(&file, "{\"_id\":\"a\",\"n\":1}\n{\"_id\":\"b\"}\n{\"_id\":\"a\",\"n\":2}\n").unwrap();
+        std::fs::write(
+            &file,
+            "{\"_id\":\"a\",\"n\":1}\n{\"_id\":\"b\"}\n{\"_id\":\"a\",\"n\":2}\n",
+        )
+        .unwrap();
         let records = deal(Some(&file), None, 2, dir.path()).unwrap();
         assert_eq!((records.records, records.repeated), (2, 1));
         let first = std::fs::read_to_string(&records.shares[0].file).unwrap();
@@ -190,7 +232,11 @@ mod tests {
     fn bad_records_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("records.ndjson");
-        for (text, line) in [("{}\n[1]\n", "line 2"), ("{\"_id\":\"é\"}\n", "line 1"), ("\n\n", "no record")] {
+        for (text, line) in [
+            ("{}\n[1]\n", "line 2"),
+            ("{\"_id\":\"é\"}\n", "line 1"),
+            ("\n\n", "no record"),
+        ] {
             std::fs::write(&file, text).unwrap();
             let failure = deal(Some(&file), None, 2, dir.path()).unwrap_err();
             assert_eq!(failure.exit_code, Exit::BadInput);

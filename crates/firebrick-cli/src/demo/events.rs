@@ -6,15 +6,23 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Report {
     /// The database is open and holds this many documents.
-    Opened { documents: u64 },
-    Importing { documents: u64 },
+    Opened {
+        documents: u64,
+    },
+    Importing {
+        documents: u64,
+    },
     /// The share is stored; the next line on stdin starts the sync.
-    Imported { documents: u64 },
+    Imported {
+        documents: u64,
+    },
     Syncing(Progress),
     /// Everything expected is here and the remote has everything from here.
     Complete(Proof),
     Closed,
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
 }
 
 /// A step of the sync.

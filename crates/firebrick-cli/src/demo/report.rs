@@ -31,7 +31,11 @@ impl Show {
                 bar
             })
             .collect();
-        Show { bars, by_replica, drawn: output.draws_bars() }
+        Show {
+            bars,
+            by_replica,
+            drawn: output.draws_bars(),
+        }
     }
 
     pub(super) fn documents(&self, replica: usize, documents: u64, what: &str) {
@@ -41,14 +45,23 @@ impl Show {
 
     pub(super) fn started(&self, output: &Output, replica: usize, process: Option<u32>, run: u32) {
         let again = if run > 0 { " again" } else { "" };
-        let event = json!({ "event": "started", "database": replica + 1, "process": process, "run": run });
-        self.step(output, &event, || format!("database {}: started{again}", replica + 1));
+        let event =
+            json!({ "event": "started", "database": replica + 1, "process": process, "run": run });
+        self.step(output, &event, || {
+            format!("database {}: started{again}", replica + 1)
+        });
     }
 
     pub(super) fn imported(&self, output: &Output, replica: usize, documents: u64) {
         self.documents(replica, documents, "imported");
         let event = json!({ "event": "imported", "database": replica + 1, "documents": documents });
-        self.step(output, &event, || format!("database {}: holds {} documents", replica + 1, grouped(documents)));
+        self.step(output, &event, || {
+            format!(
+                "database {}: holds {} documents",
+                replica + 1,
+                grouped(documents)
+            )
+        });
     }
 
     pub(super) fn killed(&self, output: &Output, replica: usize, kill: &Kill) {
@@ -56,14 +69,23 @@ impl Show {
         let (received, all) = (kill.cars_received, kill.cars_received + kill.cars_to_come);
         let event = json!({ "event": "killed", "database": kill.database, "cars_received": received, "cars": all });
         self.step(output, &event, || {
-            format!("database {}: killed (SIGKILL) with {received} of {all} CARs received", kill.database)
+            format!(
+                "database {}: killed (SIGKILL) with {received} of {all} CARs received",
+                kill.database
+            )
         });
     }
 
     pub(super) fn complete(&self, output: &Output, replica: usize, proof: &Proof) {
         self.documents(replica, proof.documents, "✔ up to date");
         let event = json!({ "event": "complete", "database": replica + 1, "documents": proof.documents, "root": proof.root });
-        self.step(output, &event, || format!("database {}: holds {} documents, up to date", replica + 1, grouped(proof.documents)));
+        self.step(output, &event, || {
+            format!(
+                "database {}: holds {} documents, up to date",
+                replica + 1,
+                grouped(proof.documents)
+            )
+        });
     }
 
     fn step(&self, output: &Output, event: &serde_json::Value, words: impl FnOnce() -> String) {
@@ -90,12 +112,18 @@ impl Show {
 
 /// Whether every database holds exactly the records, and all have the same root.
 pub(super) fn agree(deal: &Deal, replicas: &[Replica]) -> bool {
-    let roots: BTreeSet<_> = replicas.iter().map(|replica| replica.proof.as_ref().map(|proof| &proof.root)).collect();
+    let roots: BTreeSet<_> = replicas
+        .iter()
+        .map(|replica| replica.proof.as_ref().map(|proof| &proof.root))
+        .collect();
     roots.len() == 1 && replicas.iter().all(|replica| holds_all(deal, replica))
 }
 
 fn holds_all(deal: &Deal, replica: &Replica) -> bool {
-    replica.proof.as_ref().is_some_and(|proof| proof.documents == deal.records && proof.hash == deal.hash)
+    replica
+        .proof
+        .as_ref()
+        .is_some_and(|proof| proof.documents == deal.records && proof.hash == deal.hash)
 }
 
 /// How it ended.
@@ -166,20 +194,45 @@ impl Outcome<'_> {
     }
 
     fn print_table(&self, output: &Output) -> Result<()> {
-        let mut table = output.table(&["", "documents", "root", "hash of all documents", "sent", "received", "complete after"]);
+        let mut table = output.table(&[
+            "",
+            "documents",
+            "root",
+            "hash of all documents",
+            "sent",
+            "received",
+            "complete after",
+        ]);
         for (number, replica) in (1..).zip(self.replicas) {
             let (up, down) = sent_and_received(replica);
-            let mark = Cell::new(if holds_all(self.deal, replica) { "✔" } else { "✘" });
-            let colour = if holds_all(self.deal, replica) { Color::Green } else { Color::Red };
-            let mark = if output.colour() { mark.fg(colour) } else { mark };
+            let mark = Cell::new(if holds_all(self.deal, replica) {
+                "✔"
+            } else {
+                "✘"
+            });
+            let colour = if holds_all(self.deal, replica) {
+                Color::Green
+            } else {
+                Color::Red
+            };
+            let mark = if output.colour() {
+                mark.fg(colour)
+            } else {
+                mark
+            };
             let (documents, root, hash) = match &replica.proof {
                 Some(proof) => (proof.documents, short(&proof.root), short(&proof.hash)),
                 None => (replica.progress.documents, "-".to_owned(), "-".to_owned()),
             };
-            let after = replica.done_after.map_or("-".to_owned(), |seconds| format!("{seconds:.2} s"));
+            let after = replica
+                .done_after
+                .map_or("-".to_owned(), |seconds| format!("{seconds:.2} s"));
             let killed = self.kill.is_some_and(|kill| kill.database == number);
             table.add_row([
-                Cell::new(format!("database {number}{}", if killed { " (killed once)" } else { "" })),
+                Cell::new(format!(
+                    "database {number}{}",
+                    if killed { " (killed once)" } else { "" }
+                )),
                 Cell::new(grouped(documents)).set_alignment(CellAlignment::Right),
                 Cell::new(root),
                 Cell::new(hash),
@@ -190,7 +243,14 @@ impl Outcome<'_> {
             ]);
         }
         table.add_row([
-            Cell::new(format!("the {}", if self.deal.source == "airports" { "airports" } else { "file" })),
+            Cell::new(format!(
+                "the {}",
+                if self.deal.source == "airports" {
+                    "airports"
+                } else {
+                    "file"
+                }
+            )),
             Cell::new(grouped(self.deal.records)).set_alignment(CellAlignment::Right),
             Cell::new(""),
             Cell::new(short(&self.deal.hash)),
@@ -204,7 +264,11 @@ impl Outcome<'_> {
         let (up, down) = self.traffic();
         if let Some(kill) = self.kill {
             let held = kill.documents.map_or("unknown".to_owned(), grouped);
-            let when = if kill.mid_sync { "in the middle of its sync" } else { "when its sync was over" };
+            let when = if kill.mid_sync {
+                "in the middle of its sync"
+            } else {
+                "when its sync was over"
+            };
             output.line(format!(
                 "Database {} was killed {when}, held {held} documents when it was started again, and went on.",
                 kill.database
@@ -237,8 +301,14 @@ impl Outcome<'_> {
 }
 
 fn sent_and_received(replica: &Replica) -> (u64, u64) {
-    let proof = replica.proof.as_ref().map_or((0, 0), |proof| (proof.bytes_up, proof.bytes_down));
-    (proof.0.max(replica.progress.bytes_up), proof.1.max(replica.progress.bytes_down))
+    let proof = replica
+        .proof
+        .as_ref()
+        .map_or((0, 0), |proof| (proof.bytes_up, proof.bytes_down));
+    (
+        proof.0.max(replica.progress.bytes_up),
+        proof.1.max(replica.progress.bytes_down),
+    )
 }
 
 fn rounded(seconds: f64) -> f64 {

@@ -25,29 +25,49 @@ impl Stage {
         if let Some(remote) = &args.remote {
             let _ = firebrick::Remote::url(remote.clone())?;
             if remote.starts_with("memory:") {
-                return Err(Failure::bad_input("the demo's databases are processes: they cannot share a memory:// remote")
-                    .hint("a folder works: file:///path"));
+                return Err(Failure::bad_input(
+                    "the demo's databases are processes: they cannot share a memory:// remote",
+                )
+                .hint("a folder works: file:///path"));
             }
         }
         if let Some(folder) = &args.dir {
-            let cannot = |error: std::io::Error| Failure::bad_input(format!("cannot use {}: {error}", folder.display()));
+            let cannot = |error: std::io::Error| {
+                Failure::bad_input(format!("cannot use {}: {error}", folder.display()))
+            };
             std::fs::create_dir_all(folder).map_err(cannot)?;
             if std::fs::read_dir(folder).map_err(cannot)?.next().is_some() {
-                return Err(Failure::bad_input(format!("{} is not empty", folder.display()))
-                    .hint("give a new folder; the demo would not know its files from yours"));
+                return Err(
+                    Failure::bad_input(format!("{} is not empty", folder.display()))
+                        .hint("give a new folder; the demo would not know its files from yours"),
+                );
             }
             let folder = folder.canonicalize().map_err(cannot)?;
-            return Ok(Stage { folder, temporary: None });
+            return Ok(Stage {
+                folder,
+                temporary: None,
+            });
         }
         let temporary = tempfile::Builder::new()
             .prefix("firebrick-demo-")
             .tempdir()
-            .map_err(|error| Failure::bad_input(format!("cannot make a temporary folder: {error}")))?;
-        let folder = temporary.path().canonicalize().unwrap_or_else(|_| temporary.path().to_owned());
+            .map_err(|error| {
+                Failure::bad_input(format!("cannot make a temporary folder: {error}"))
+            })?;
+        let folder = temporary
+            .path()
+            .canonicalize()
+            .unwrap_or_else(|_| temporary.path().to_owned());
         if args.keep {
-            return Ok(Stage { folder: temporary.keep(), temporary: None });
+            return Ok(Stage {
+                folder: temporary.keep(),
+                temporary: None,
+            });
         }
-        Ok(Stage { folder, temporary: Some(temporary) })
+        Ok(Stage {
+            folder,
+            temporary: Some(temporary),
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -59,7 +79,9 @@ impl Stage {
         let mut url = String::from("file://");
         for byte in self.folder.join("remote").as_os_str().as_encoded_bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => url.push(char::from(*byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                    url.push(char::from(*byte));
+                }
                 other => url.push_str(&format!("%{other:02X}")),
             }
         }
@@ -85,7 +107,11 @@ impl Stage {
                 closed: false,
             };
             if !global.insecure {
-                let own = Global { keybag: Some(replica.keybag.clone()), ledger: None, ..global.clone() };
+                let own = Global {
+                    keybag: Some(replica.keybag.clone()),
+                    ledger: None,
+                    ..global.clone()
+                };
                 let database = session::builder(&own, &replica.folder).open().await?;
                 match &key {
                     None => key = Some(database.keys().export()?),

@@ -24,7 +24,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) async fn run(args: WorkerArgs, global: &Global) -> Result<Exit> {
     let result = work(&args, global).await;
     if let Err(failure) = &result {
-        say(&Report::Failed { message: failure.message.clone() })?;
+        say(&Report::Failed {
+            message: failure.message.clone(),
+        })?;
     }
     result
 }
@@ -37,7 +39,9 @@ async fn work(args: &WorkerArgs, global: &Global) -> Result<Exit> {
     if !args.resume {
         import(args, &database).await?;
     }
-    say(&Report::Imported { documents: database.count().await? as u64 })?;
+    say(&Report::Imported {
+        documents: database.count().await? as u64,
+    })?;
     if next_word(&mut stdin).await? != SYNC {
         return Ok(Exit::Interrupted);
     }
@@ -53,12 +57,17 @@ async fn work(args: &WorkerArgs, global: &Global) -> Result<Exit> {
 
 /// The next word from the demo; none when it has ended, and then so do we.
 async fn next_word(stdin: &mut Lines<tokio::io::BufReader<Stdin>>) -> Result<String> {
-    let line = stdin.next_line().await.map_err(|error| Failure::bad_input(error.to_string()))?;
+    let line = stdin
+        .next_line()
+        .await
+        .map_err(|error| Failure::bad_input(error.to_string()))?;
     Ok(line.unwrap_or_default())
 }
 
 async fn import(args: &WorkerArgs, database: &Database) -> Result<()> {
-    let failed = |error: std::io::Error| Failure::bad_input(format!("cannot read {}: {error}", args.share.display()));
+    let failed = |error: std::io::Error| {
+        Failure::bad_input(format!("cannot read {}: {error}", args.share.display()))
+    };
     let file = std::fs::File::open(&args.share).map_err(failed)?;
     let mut records = Records::new(BufReader::new(file), None);
     let mut batch = Vec::with_capacity(BATCH);
@@ -67,9 +76,13 @@ async fn import(args: &WorkerArgs, database: &Database) -> Result<()> {
         let record = records.next().map_err(failed)?;
         let ended = record.is_none();
         if let Some(record) = record {
-            let record = record.map_err(|bad| Failure::bad_input(format!("line {}: {}", bad.line, bad.reason)))?;
+            let record = record
+                .map_err(|bad| Failure::bad_input(format!("line {}: {}", bad.line, bad.reason)))?;
             let json = Value::Object(record.document);
-            batch.push(Document::from_json(&json).map_err(|error| Failure::bad_input(error.to_string()))?);
+            batch.push(
+                Document::from_json(&json)
+                    .map_err(|error| Failure::bad_input(error.to_string()))?,
+            );
         }
         if batch.len() == BATCH || (ended && !batch.is_empty()) {
             database.bulk(&batch).await?;
@@ -104,7 +117,10 @@ async fn report(database: &Database, attachment: &Attachment, expect: u64) -> Re
             last = progress;
         }
         let root = database.root();
-        if counted == (database.sequence(), expect) && now.state == State::UpToDate && proven != Some(root) {
+        if counted == (database.sequence(), expect)
+            && now.state == State::UpToDate
+            && proven != Some(root)
+        {
             say(&Report::Complete(prove(database, &now).await?))?;
             proven = Some(root);
         }
@@ -118,12 +134,17 @@ async fn report(database: &Database, attachment: &Attachment, expect: u64) -> Re
 
 fn progress(status: &RemoteStatus, documents: u64) -> Progress {
     let (cars_received, cars_to_come, cause) = match &status.state {
-        State::Syncing { pulled, to_pull, .. } => (*pulled, *to_pull, String::new()),
+        State::Syncing {
+            pulled, to_pull, ..
+        } => (*pulled, *to_pull, String::new()),
         State::Offline { cause, .. } => (0, 0, cause.clone()),
         _ => (0, 0, String::new()),
     };
     let word = serde_json::to_value(&status.state).ok();
-    let word = word.as_ref().and_then(|state| state.get("state")?.as_str()).unwrap_or_default();
+    let word = word
+        .as_ref()
+        .and_then(|state| state.get("state")?.as_str())
+        .unwrap_or_default();
     Progress {
         documents,
         state: word.to_owned(),
@@ -151,13 +172,22 @@ async fn prove(database: &Database, status: &RemoteStatus) -> Result<Proof> {
         }
         Ok((documents, proof.finish()))
     });
-    let (documents, hash) = reading.await.map_err(|error| Failure::bad_input(error.to_string()))??;
+    let (documents, hash) = reading
+        .await
+        .map_err(|error| Failure::bad_input(error.to_string()))??;
     let traffic = status.traffic;
-    Ok(Proof { documents, root, hash, bytes_up: traffic.bytes_up, bytes_down: traffic.bytes_down })
+    Ok(Proof {
+        documents,
+        root,
+        hash,
+        bytes_up: traffic.bytes_up,
+        bytes_down: traffic.bytes_down,
+    })
 }
 
 fn say(report: &Report) -> Result<()> {
-    let line = serde_json::to_string(report).map_err(|error| Failure::bad_input(error.to_string()))?;
+    let line =
+        serde_json::to_string(report).map_err(|error| Failure::bad_input(error.to_string()))?;
     let mut stdout = std::io::stdout().lock();
     let said = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     said.map_err(|_| Failure::interrupted("the demo has ended"))

@@ -40,9 +40,15 @@ fn store(error: &StoreError, message: String) -> Failure {
     let failure = |kind: &str| Failure::new(Exit::Store, kind, message.as_str());
     match error {
         StoreError::Locked { .. } => failure("locked"),
-        StoreError::WrongKey { .. } => failure("wrong_key").hint("is this the right --keybag, and the right --ledger?"),
-        StoreError::CipherMismatch { .. } => failure("wrong_key").hint("--insecure opens what was made with it"),
-        StoreError::Foreign { .. } => failure("foreign").hint("--db names the folder of the database"),
+        StoreError::WrongKey { .. } => {
+            failure("wrong_key").hint("is this the right --keybag, and the right --ledger?")
+        }
+        StoreError::CipherMismatch { .. } => {
+            failure("wrong_key").hint("--insecure opens what was made with it")
+        }
+        StoreError::Foreign { .. } => {
+            failure("foreign").hint("--db names the folder of the database")
+        }
         StoreError::Newer { .. } => failure("newer_version"),
         StoreError::NeedsUpgrade { .. } => failure("older_version"),
         StoreError::NotFound { .. } => Failure::new(Exit::NotFound, "no_database", message),
@@ -50,7 +56,9 @@ fn store(error: &StoreError, message: String) -> Failure {
         StoreError::Full { .. } => failure("disk_full"),
         StoreError::Io { .. } => failure("io"),
         StoreError::Corrupt { .. } | StoreError::Damaged { .. } => failure("corrupt"),
-        StoreError::TooLarge { .. } => Failure::new(Exit::BadInput, "too_large", message).hint("a smaller --batch"),
+        StoreError::TooLarge { .. } => {
+            Failure::new(Exit::BadInput, "too_large", message).hint("a smaller --batch")
+        }
         StoreError::ReadOnly => failure("read_only"),
         StoreError::Closed => failure("closed"),
         _ => failure("store"),

@@ -27,12 +27,22 @@ impl Address {
         let owner = fs::metadata(&database)?.uid();
         let inside = database.join(FILE_NAME);
         if inside.as_os_str().len() <= PATH_BYTES {
-            return Ok(Address { path: inside, owner });
+            return Ok(Address {
+                path: inside,
+                owner,
+            });
         }
         let hash = Sha256::digest(database.as_os_str().as_encoded_bytes());
-        let name: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let name: String = hash
+            .iter()
+            .take(12)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let folder = std::env::temp_dir().join(format!("firebrick-{owner}"));
-        Ok(Address { path: folder.join(name), owner })
+        Ok(Address {
+            path: folder.join(name),
+            owner,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -41,7 +51,9 @@ impl Address {
 
     /// Makes the folder for the socket, which nobody else may enter.
     pub(crate) fn prepare(&self) -> io::Result<()> {
-        let Some(folder) = self.path.parent() else { return Ok(()) };
+        let Some(folder) = self.path.parent() else {
+            return Ok(());
+        };
         if self.path.ends_with(FILE_NAME) {
             return Ok(());
         }
@@ -51,7 +63,10 @@ impl Address {
         }
         let found = fs::symlink_metadata(folder)?;
         if !found.is_dir() || found.permissions().mode() & 0o077 != 0 {
-            return Err(io::Error::other(format!("{} is open to other users", folder.display())));
+            return Err(io::Error::other(format!(
+                "{} is open to other users",
+                folder.display()
+            )));
         }
         Ok(())
     }
@@ -60,7 +75,9 @@ impl Address {
 /// Whether the process at the other end belongs to the owner of the database: somebody else
 /// could listen on a name in a shared folder.
 pub(crate) fn is_ours(stream: &UnixStream, address: &Address) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == address.owner || peer.uid() == 0)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == address.owner || peer.uid() == 0)
 }
 
 #[cfg(test)]

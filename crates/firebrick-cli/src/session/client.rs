@@ -43,24 +43,38 @@ pub(crate) async fn send(stream: UnixStream, request: &Request) -> Result<Remote
     write.write_all(&line).await.map_err(|_| gone())?;
     // The write half stays open inside `read`'s socket; the server reads one line only.
     write.forget();
-    Ok(RemoteReplies { lines: BufReader::new(read), buffer: Vec::new() })
+    Ok(RemoteReplies {
+        lines: BufReader::new(read),
+        buffer: Vec::new(),
+    })
 }
 
 impl RemoteReplies {
     pub(crate) async fn next(&mut self) -> Result<Reply> {
         self.buffer.clear();
-        let read = (&mut self.lines).take(MESSAGE_BYTES).read_until(b'\n', &mut self.buffer).await;
+        let read = (&mut self.lines)
+            .take(MESSAGE_BYTES)
+            .read_until(b'\n', &mut self.buffer)
+            .await;
         if read.is_err() || self.buffer.last() != Some(&b'\n') {
             return Err(gone());
         }
         serde_json::from_slice(&self.buffer).map_err(|error| {
-            Failure::new(Exit::Store, "protocol", format!("the process that has the database open answered: {error}"))
-                .hint("both must be the same version of this program")
+            Failure::new(
+                Exit::Store,
+                "protocol",
+                format!("the process that has the database open answered: {error}"),
+            )
+            .hint("both must be the same version of this program")
         })
     }
 }
 
 fn gone() -> Failure {
-    Failure::new(Exit::Store, HOLDER_GONE, "the process that had the database open ended before it answered")
-        .hint("look whether the change was made, and run the command again")
+    Failure::new(
+        Exit::Store,
+        HOLDER_GONE,
+        "the process that had the database open ended before it answered",
+    )
+    .hint("look whether the change was made, and run the command again")
 }

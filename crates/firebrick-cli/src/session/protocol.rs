@@ -11,20 +11,52 @@ use crate::failure::Failure;
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Request {
     /// Stores documents in one commit.
-    Put { documents: Vec<Value>, durability: Option<Durability> },
-    Get { id: String },
-    Delete { id: String },
-    List { prefix: Option<String>, after: Option<String>, limit: Option<usize>, deleted: bool, ids: bool },
+    Put {
+        documents: Vec<Value>,
+        durability: Option<Durability>,
+    },
+    Get {
+        id: String,
+    },
+    Delete {
+        id: String,
+    },
+    List {
+        prefix: Option<String>,
+        after: Option<String>,
+        limit: Option<usize>,
+        deleted: bool,
+        ids: bool,
+    },
     Count,
-    Changes { since: Vec<String>, limit: Option<usize> },
-    Watch { since: Option<Vec<String>>, documents: bool },
-    Attach { url: String, name: Option<String>, merge: bool, key: Option<String> },
-    Detach { remote: String },
+    Changes {
+        since: Vec<String>,
+        limit: Option<usize>,
+    },
+    Watch {
+        since: Option<Vec<String>>,
+        documents: bool,
+    },
+    Attach {
+        url: String,
+        name: Option<String>,
+        merge: bool,
+        key: Option<String>,
+    },
+    Detach {
+        remote: String,
+    },
     Remotes,
     /// Reports `Remotes` until all (or one) are in sync; with `follow` it never ends.
-    Sync { remote: Option<String>, timeout_ms: Option<u64>, follow: bool },
+    Sync {
+        remote: Option<String>,
+        timeout_ms: Option<u64>,
+        follow: bool,
+    },
     Status,
-    Keys { action: KeyAction },
+    Keys {
+        action: KeyAction,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,22 +79,53 @@ pub(crate) enum KeyAction {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(crate) enum Reply {
-    Written { ids: Vec<String>, sequence: u64, head: Vec<String> },
+    Written {
+        ids: Vec<String>,
+        sequence: u64,
+        head: Vec<String>,
+    },
     /// A document, or none under this id.
-    Row { id: String, document: Option<Value> },
-    Count { documents: u64 },
-    Change { id: String, document: Option<Value>, clock: String },
+    Row {
+        id: String,
+        document: Option<Value>,
+    },
+    Count {
+        documents: u64,
+    },
+    Change {
+        id: String,
+        document: Option<Value>,
+        clock: String,
+    },
     /// The subscription stands: changes after this head will be reported.
-    Watching { head: Vec<String> },
+    Watching {
+        head: Vec<String>,
+    },
     Changes(ChangeSet),
     /// The watcher was too slow; what it missed follows.
-    Lagged { missed: u64 },
-    Attached { name: String, url: String },
-    Detached { name: String, url: String, unpushed: u64 },
-    Remotes { remotes: Vec<Value> },
+    Lagged {
+        missed: u64,
+    },
+    Attached {
+        name: String,
+        url: String,
+    },
+    Detached {
+        name: String,
+        url: String,
+        unpushed: u64,
+    },
+    Remotes {
+        remotes: Vec<Value>,
+    },
     Status(Box<Status>),
-    Keys { fingerprint: String, fingerprints: Vec<String> },
-    Key { key: String },
+    Keys {
+        fingerprint: String,
+        fingerprints: Vec<String>,
+    },
+    Key {
+        key: String,
+    },
     Done,
     Failed(Failure),
 }

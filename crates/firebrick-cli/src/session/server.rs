@@ -10,11 +10,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::REPLIES_AT_ONCE;
 use super::address::{self, Address};
 use super::client::MESSAGE_BYTES;
 use super::protocol::{Reply, Request};
 use super::service::Service;
-use super::REPLIES_AT_ONCE;
 use crate::failure::{Exit, Failure, Result};
 
 /// Requests that are answered at the same time; more wait.
@@ -37,10 +37,15 @@ impl Server {
         address.prepare().map_err(|e| cannot_listen(&e))?;
         let _ = fs::remove_file(address.path());
         let listener = UnixListener::bind(address.path()).map_err(|e| cannot_listen(&e))?;
-        fs::set_permissions(address.path(), fs::Permissions::from_mode(0o600)).map_err(|e| cannot_listen(&e))?;
+        fs::set_permissions(address.path(), fs::Permissions::from_mode(0o600))
+            .map_err(|e| cannot_listen(&e))?;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(listener, address.clone(), service.clone(), stopped));
-        Ok(Server { address, stop, task })
+        Ok(Server {
+            address,
+            stop,
+            task,
+        })
     }
 
     /// Takes no more requests, lets those under way finish, ends those that never would.
@@ -51,7 +56,12 @@ impl Server {
     }
 }
 
-async fn accept(listener: UnixListener, address: Address, service: Service, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: UnixListener,
+    address: Address,
+    service: Service,
+    mut stopped: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
     let mut requests = JoinSet::new();
     loop {
@@ -70,7 +80,9 @@ async fn accept(listener: UnixListener, address: Address, service: Service, mut 
         if !address::is_ours(&stream, &address) {
             continue;
         }
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
         let (service, stopped) = (service.clone(), stopped.clone());
         requests.spawn(async move {
             // A client that goes away is no error of ours.
@@ -79,10 +91,17 @@ async fn accept(listener: UnixListener, address: Address, service: Service, mut 
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(LAST_REQUESTS, async { while requests.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(LAST_REQUESTS, async {
+        while requests.join_next().await.is_some() {}
+    })
+    .await;
 }
 
-async fn serve(stream: UnixStream, service: Service, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    service: Service,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let (read, write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut write = BufWriter::new(write);
@@ -101,8 +120,12 @@ async fn serve(stream: UnixStream, service: Service, mut stopped: watch::Receive
     let request: Request = match serde_json::from_slice(&line) {
         Ok(request) => request,
         Err(error) => {
-            let failure = Failure::new(Exit::BadInput, "protocol", format!("the request cannot be understood: {error}"))
-                .hint("both processes must be the same version of this program");
+            let failure = Failure::new(
+                Exit::BadInput,
+                "protocol",
+                format!("the request cannot be understood: {error}"),
+            )
+            .hint("both processes must be the same version of this program");
             return send(&mut write, &Reply::Failed(failure)).await;
         }
     };
@@ -110,7 +133,13 @@ async fn serve(stream: UnixStream, service: Service, mut stopped: watch::Receive
     let endless = request.is_endless();
     let (replies, mut answers) = mpsc::channel(REPLIES_AT_ONCE);
     let answering = tokio::spawn(async move { service.answer(request, replies).await });
-    let result = pass_on(&mut answers, &mut lines, &mut write, endless.then_some(&mut stopped)).await;
+    let result = pass_on(
+        &mut answers,
+        &mut lines,
+        &mut write,
+        endless.then_some(&mut stopped),
+    )
+    .await;
     drop(answers);
     if endless {
         answering.abort();
@@ -140,7 +169,9 @@ async fn pass_on(
             _ = client.read(&mut byte) => return Ok(()),
             () = stop => return Ok(()),
         };
-        let Some(reply) = reply else { return write.flush().await };
+        let Some(reply) = reply else {
+            return write.flush().await;
+        };
         let mut line = serde_json::to_vec(&reply)?;
         line.push(b'\n');
         write.write_all(&line).await?;
@@ -158,5 +189,9 @@ async fn send(write: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> std::i
 }
 
 fn cannot_listen(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Store, "socket", format!("other commands cannot reach this one: {error}"))
+    Failure::new(
+        Exit::Store,
+        "socket",
+        format!("other commands cannot reach this one: {error}"),
+    )
 }

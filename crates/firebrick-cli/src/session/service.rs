@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebrick::{Attachment, Cid, Database, Document, Durability, Event, Join, Origin, Remote, State};
+use firebrick::{
+    Attachment, Cid, Database, Document, Durability, Event, Join, Origin, Remote, State,
+};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, select_all};
@@ -40,7 +42,10 @@ struct Inner {
 impl Request {
     /// Whether it goes on until somebody ends it.
     pub(crate) fn is_endless(&self) -> bool {
-        matches!(self, Request::Watch { .. } | Request::Sync { follow: true, .. })
+        matches!(
+            self,
+            Request::Watch { .. } | Request::Sync { follow: true, .. }
+        )
     }
 }
 
@@ -49,13 +54,20 @@ struct Asker(Sender<Reply>);
 
 impl Asker {
     async fn reply(&self, reply: Reply) -> Result<()> {
-        self.0.send(reply).await.map_err(|_| Failure::output_closed())
+        self.0
+            .send(reply)
+            .await
+            .map_err(|_| Failure::output_closed())
     }
 }
 
 impl Service {
     pub(crate) fn new(database: Database, path: &Path, insecure: bool) -> Service {
-        Service(Arc::new(Inner { database, path: path.to_owned(), insecure }))
+        Service(Arc::new(Inner {
+            database,
+            path: path.to_owned(),
+            insecure,
+        }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -84,7 +96,10 @@ impl Service {
     async fn handle(&self, request: Request, asker: &Asker) -> Result<()> {
         let database = self.database();
         match request {
-            Request::Put { documents, durability } => {
+            Request::Put {
+                documents,
+                durability,
+            } => {
                 let documents = documents.iter().map(document).collect::<Result<Vec<_>>>()?;
                 let durability = durability.map_or(Durability::Sync, Durability::from);
                 let written = match documents.as_slice() {
@@ -94,7 +109,10 @@ impl Service {
                 asker.reply(self.written(written)).await
             }
             Request::Get { id } => {
-                let document = database.get::<Document>(&id).await?.map(|document| document.to_json());
+                let document = database
+                    .get::<Document>(&id)
+                    .await?
+                    .map(|document| document.to_json());
                 asker.reply(Reply::Row { id, document }).await
             }
             Request::Delete { id } => {
@@ -104,9 +122,13 @@ impl Service {
                 let written = database.delete(&id).await?;
                 asker.reply(self.written(written)).await
             }
-            Request::List { prefix, after, limit, deleted, ids } => {
-                self.list(prefix, after, limit, deleted, ids, asker).await
-            }
+            Request::List {
+                prefix,
+                after,
+                limit,
+                deleted,
+                ids,
+            } => self.list(prefix, after, limit, deleted, ids, asker).await,
             Request::Count => {
                 let documents = database.count().await? as u64;
                 asker.reply(Reply::Count { documents }).await
@@ -118,25 +140,55 @@ impl Service {
                 }
                 for change in changes.collect::<Document>().await? {
                     let document = change.doc.map(|document| document.to_json());
-                    asker.reply(Reply::Change { id: change.id, document, clock: change.clock.to_string() }).await?;
+                    asker
+                        .reply(Reply::Change {
+                            id: change.id,
+                            document,
+                            clock: change.clock.to_string(),
+                        })
+                        .await?;
                 }
                 Ok(())
             }
             Request::Watch { since, documents } => self.watch(since, documents, asker).await,
-            Request::Attach { url, name, merge, key } => self.attach(&url, name, merge, key, asker).await,
+            Request::Attach {
+                url,
+                name,
+                merge,
+                key,
+            } => self.attach(&url, name, merge, key, asker).await,
             Request::Detach { remote } => self.detach(&remote, asker).await,
             Request::Remotes => {
-                let remotes = database.remembered().into_iter().map(|(name, url)| self.remote_state(&name, &url));
-                asker.reply(Reply::Remotes { remotes: remotes.collect() }).await
+                let remotes = database
+                    .remembered()
+                    .into_iter()
+                    .map(|(name, url)| self.remote_state(&name, &url));
+                asker
+                    .reply(Reply::Remotes {
+                        remotes: remotes.collect(),
+                    })
+                    .await
             }
-            Request::Sync { remote, timeout_ms, follow } => self.sync(remote, timeout_ms, follow, asker).await,
-            Request::Status => asker.reply(Reply::Status(Box::new(self.status().await?))).await,
+            Request::Sync {
+                remote,
+                timeout_ms,
+                follow,
+            } => self.sync(remote, timeout_ms, follow, asker).await,
+            Request::Status => {
+                asker
+                    .reply(Reply::Status(Box::new(self.status().await?)))
+                    .await
+            }
             Request::Keys { action } => self.keys(action, asker).await,
         }
     }
 
     fn written(&self, written: firebrick::Written) -> Reply {
-        Reply::Written { sequence: written.sequence, head: texts(&written.head), ids: written.ids }
+        Reply::Written {
+            sequence: written.sequence,
+            head: texts(&written.head),
+            ids: written.ids,
+        }
     }
 
     /// Reading never waits for anything but the disk, so it runs beside the async threads.
@@ -170,19 +222,35 @@ impl Service {
             for row in listing.rows::<Document>() {
                 let row = row?;
                 let document = row.doc.map(|document| document.to_json());
-                sender.blocking_send(Reply::Row { id: row.id, document }).map_err(|_| Failure::output_closed())?;
+                sender
+                    .blocking_send(Reply::Row {
+                        id: row.id,
+                        document,
+                    })
+                    .map_err(|_| Failure::output_closed())?;
             }
             Ok(())
         });
-        reading.await.map_err(|error| Failure::new(Exit::Store, "internal", error.to_string()))?
+        reading
+            .await
+            .map_err(|error| Failure::new(Exit::Store, "internal", error.to_string()))?
     }
 
     /// Subscribes first, then catches up from `since`, so that nothing falls between the two.
-    async fn watch(&self, since: Option<Vec<String>>, documents: bool, asker: &Asker) -> Result<()> {
+    async fn watch(
+        &self,
+        since: Option<Vec<String>>,
+        documents: bool,
+        asker: &Asker,
+    ) -> Result<()> {
         let database = self.database();
         let mut subscription = database.subscribe();
         let mut seen = 0;
-        asker.reply(Reply::Watching { head: texts(&database.head()) }).await?;
+        asker
+            .reply(Reply::Watching {
+                head: texts(&database.head()),
+            })
+            .await?;
         if let Some(since) = since {
             seen = database.sequence();
             let changes = database.changes(&cids(&since)?);
@@ -191,10 +259,22 @@ impl Service {
             let changes = rows.map(|row| Changed {
                 id: row.id,
                 deleted: row.doc.is_none(),
-                doc: row.doc.filter(|_| documents).map(|document| document.to_json()),
+                doc: row
+                    .doc
+                    .filter(|_| documents)
+                    .map(|document| document.to_json()),
             });
             let changes = changes.collect();
-            self.report(ChangeSet { sequence: seen, origin: "earlier".to_owned(), head, changes }, asker).await?;
+            self.report(
+                ChangeSet {
+                    sequence: seen,
+                    origin: "earlier".to_owned(),
+                    head,
+                    changes,
+                },
+                asker,
+            )
+            .await?;
         }
         while let Some(event) = subscription.next().await {
             let set = match event? {
@@ -208,27 +288,50 @@ impl Service {
             let mut changes = Vec::with_capacity(set.changes.len());
             for change in set.changes {
                 let doc = if documents && !change.deleted {
-                    database.get::<Document>(&change.id).await?.map(|document| document.to_json())
+                    database
+                        .get::<Document>(&change.id)
+                        .await?
+                        .map(|document| document.to_json())
                 } else {
                     None
                 };
-                changes.push(Changed { id: change.id, deleted: change.deleted, doc });
+                changes.push(Changed {
+                    id: change.id,
+                    deleted: change.deleted,
+                    doc,
+                });
             }
             let origin = match set.origin {
                 Origin::Local => "local".to_owned(),
                 Origin::Remote(name) => name,
                 Origin::Several => "several".to_owned(),
             };
-            self.report(ChangeSet { sequence: set.sequence, origin, head: texts(&set.head), changes }, asker).await?;
+            self.report(
+                ChangeSet {
+                    sequence: set.sequence,
+                    origin,
+                    head: texts(&set.head),
+                    changes,
+                },
+                asker,
+            )
+            .await?;
         }
         Ok(())
     }
 
     async fn report(&self, mut set: ChangeSet, asker: &Asker) -> Result<()> {
         while !set.changes.is_empty() {
-            let rest = set.changes.split_off(set.changes.len().min(CHANGES_AT_ONCE));
+            let rest = set
+                .changes
+                .split_off(set.changes.len().min(CHANGES_AT_ONCE));
             let changes = std::mem::replace(&mut set.changes, rest);
-            asker.reply(Reply::Changes(ChangeSet { changes, ..set.clone() })).await?;
+            asker
+                .reply(Reply::Changes(ChangeSet {
+                    changes,
+                    ..set.clone()
+                }))
+                .await?;
         }
         Ok(())
     }
@@ -241,7 +344,10 @@ impl Service {
         key: Option<String>,
         asker: &Asker,
     ) -> Result<()> {
-        let mut remote = Remote::url(url)?.remember(true).join(if merge { Join::Merge } else { Join::Refuse });
+        let mut remote =
+            Remote::url(url)?
+                .remember(true)
+                .join(if merge { Join::Merge } else { Join::Refuse });
         if let Some(name) = name {
             remote = remote.name(name);
         }
@@ -249,13 +355,24 @@ impl Service {
             self.database().keys().import(key.trim())?;
         }
         let attachment = self.database().attach(remote)?;
-        asker.reply(Reply::Attached { name: attachment.name().to_owned(), url: attachment.url().to_owned() }).await
+        asker
+            .reply(Reply::Attached {
+                name: attachment.name().to_owned(),
+                url: attachment.url().to_owned(),
+            })
+            .await
     }
 
     async fn detach(&self, wanted: &str, asker: &Asker) -> Result<()> {
         let database = self.database();
-        let attached = database.attachments().into_iter().find(|a| a.name() == wanted || a.url() == wanted);
-        let remembered = database.remembered().into_iter().find(|(name, url)| name == wanted || url == wanted);
+        let attached = database
+            .attachments()
+            .into_iter()
+            .find(|a| a.name() == wanted || a.url() == wanted);
+        let remembered = database
+            .remembered()
+            .into_iter()
+            .find(|(name, url)| name == wanted || url == wanted);
         let (name, url) = match (&attached, &remembered) {
             (Some(attachment), _) => (attachment.name().to_owned(), attachment.url().to_owned()),
             (None, Some(found)) => found.clone(),
@@ -268,14 +385,24 @@ impl Service {
             Some(attachment) => attachment.detach().await.unpushed as u64,
             None => 0,
         };
-        asker.reply(Reply::Detached { name, url, unpushed }).await
+        asker
+            .reply(Reply::Detached {
+                name,
+                url,
+                unpushed,
+            })
+            .await
     }
 
     /// The attached remotes, or one of them. Remembered ones are attached now if they were not.
     fn attachments(&self, wanted: Option<&str>) -> Result<Vec<Attachment>> {
         let database = self.database();
         for (name, url) in database.remembered() {
-            if database.attachments().iter().all(|attachment| attachment.url() != url) {
+            if database
+                .attachments()
+                .iter()
+                .all(|attachment| attachment.url() != url)
+            {
                 database.attach(Remote::url(&url)?.name(name).remember(true))?;
             }
         }
@@ -287,8 +414,10 @@ impl Service {
             }
         }
         if all.is_empty() {
-            return Err(Failure::new(Exit::NotFound, "no_remote", "no remote is attached")
-                .hint("attach one: firebrick attach file:///path/to/a/shared/folder"));
+            return Err(
+                Failure::new(Exit::NotFound, "no_remote", "no remote is attached")
+                    .hint("attach one: firebrick attach file:///path/to/a/shared/folder"),
+            );
         }
         Ok(all)
     }
@@ -303,7 +432,10 @@ impl Service {
         let all = self.attachments(remote.as_deref())?;
         let timeout = timeout_ms.map(Duration::from_millis);
         let mut states = select_all(all.iter().map(|attachment| changes_of(attachment.watch())));
-        let mut synced = Box::pin(join_all(all.iter().map(|attachment| synced(attachment, timeout, follow))));
+        let mut synced = Box::pin(join_all(
+            all.iter()
+                .map(|attachment| synced(attachment, timeout, follow)),
+        ));
         let mut ended = false;
         loop {
             asker.reply(self.remotes(&all)).await?;
@@ -323,12 +455,20 @@ impl Service {
     }
 
     fn remotes(&self, all: &[Attachment]) -> Reply {
-        let remotes = all.iter().map(|a| serde_json::to_value(a.status()).unwrap_or_default());
-        Reply::Remotes { remotes: remotes.collect() }
+        let remotes = all
+            .iter()
+            .map(|a| serde_json::to_value(a.status()).unwrap_or_default());
+        Reply::Remotes {
+            remotes: remotes.collect(),
+        }
     }
 
     fn remote_state(&self, name: &str, url: &str) -> Value {
-        let attached = self.database().attachments().into_iter().find(|attachment| attachment.url() == url);
+        let attached = self
+            .database()
+            .attachments()
+            .into_iter()
+            .find(|attachment| attachment.url() == url);
         match attached {
             Some(attachment) => serde_json::to_value(attachment.status()).unwrap_or_default(),
             None => serde_json::json!({ "remote": name, "url": url }),
@@ -340,12 +480,21 @@ impl Service {
         let remotes = self.attachments(None).unwrap_or_default();
         let answered = join_all(remotes.iter().map(|attachment| async move {
             let mut watch = attachment.watch();
-            let _ = watch.wait_for(|status| !matches!(status.state, State::Connecting)).await;
+            let _ = watch
+                .wait_for(|status| !matches!(status.state, State::Connecting))
+                .await;
         }));
         let _ = tokio::time::timeout(FIRST_ANSWER, answered).await;
-        let Reply::Remotes { remotes } = self.remotes(&remotes) else { return Err(Failure::output_closed()) };
+        let Reply::Remotes { remotes } = self.remotes(&remotes) else {
+            return Err(Failure::output_closed());
+        };
         Ok(Status {
-            path: self.path().canonicalize().unwrap_or_else(|_| self.path().to_owned()).display().to_string(),
+            path: self
+                .path()
+                .canonicalize()
+                .unwrap_or_else(|_| self.path().to_owned())
+                .display()
+                .to_string(),
             name: database.name().to_owned(),
             documents: database.count().await? as u64,
             sequence: database.sequence(),
@@ -361,16 +510,30 @@ impl Service {
     async fn keys(&self, action: KeyAction, asker: &Asker) -> Result<()> {
         let keys = self.database().keys();
         if self.0.insecure {
-            return Err(Failure::bad_input("a database without encryption has no keys"));
+            return Err(Failure::bad_input(
+                "a database without encryption has no keys",
+            ));
         }
         match action {
             KeyAction::Show => {}
-            KeyAction::Export => return asker.reply(Reply::Key { key: keys.export()?.to_string() }).await,
+            KeyAction::Export => {
+                return asker
+                    .reply(Reply::Key {
+                        key: keys.export()?.to_string(),
+                    })
+                    .await;
+            }
             KeyAction::Import(text) => drop(keys.import(text.trim())?),
             KeyAction::Add(text) => drop(keys.add(text.trim())?),
         }
-        let (fingerprint, fingerprints) = (keys.fingerprint().unwrap_or_default(), keys.fingerprints());
-        asker.reply(Reply::Keys { fingerprint, fingerprints }).await
+        let (fingerprint, fingerprints) =
+            (keys.fingerprint().unwrap_or_default(), keys.fingerprints());
+        asker
+            .reply(Reply::Keys {
+                fingerprint,
+                fingerprints,
+            })
+            .await
     }
 }
 
@@ -384,7 +547,8 @@ impl From<protocol::Durability> for Durability {
 }
 
 fn document(json: &Value) -> Result<Document> {
-    Document::from_json(json).map_err(|error| Failure::new(Exit::BadInput, "bad_document", error.to_string()))
+    Document::from_json(json)
+        .map_err(|error| Failure::new(Exit::BadInput, "bad_document", error.to_string()))
 }
 
 fn texts(cids: &[Cid]) -> Vec<String> {
@@ -394,16 +558,24 @@ fn texts(cids: &[Cid]) -> Vec<String> {
 fn cids(texts: &[String]) -> Result<Vec<Cid>> {
     let parse = |text: &String| {
         text.parse().map_err(|error| {
-            Failure::new(Exit::BadInput, "bad_cid", format!("{text:?} is no head: {error}"))
-                .hint("`status` and `changes` print heads")
+            Failure::new(
+                Exit::BadInput,
+                "bad_cid",
+                format!("{text:?} is no head: {error}"),
+            )
+            .hint("`status` and `changes` print heads")
         })
     };
     texts.iter().map(parse).collect()
 }
 
 fn no_remote(wanted: &str) -> Failure {
-    Failure::new(Exit::NotFound, "no_remote", format!("no remote {wanted:?} is attached"))
-        .hint("`firebrick remotes` lists them")
+    Failure::new(
+        Exit::NotFound,
+        "no_remote",
+        format!("no remote {wanted:?} is attached"),
+    )
+    .hint("`firebrick remotes` lists them")
 }
 
 /// Waits until a remote is in sync. One that stays out of reach is given up, unless the sync is
@@ -426,10 +598,17 @@ async fn synced(attachment: &Attachment, timeout: Option<Duration>, follow: bool
         }
     };
     let failure = match attachment.status().state {
-        State::Failed { .. } => Failure { exit_code: Exit::Remote, kind: "remote_failed".to_owned(), ..failure },
+        State::Failed { .. } => Failure {
+            exit_code: Exit::Remote,
+            kind: "remote_failed".to_owned(),
+            ..failure
+        },
         _ => failure,
     };
-    Err(Failure { message: format!("remote {}: {}", attachment.name(), failure.message), ..failure })
+    Err(Failure {
+        message: format!("remote {}: {}", attachment.name(), failure.message),
+        ..failure
+    })
 }
 
 /// Completes with the cause when a remote has been out of reach for a while.
