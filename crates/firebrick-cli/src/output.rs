@@ -101,6 +101,13 @@ impl Output {
         }
     }
 
+    /// A remark for someone who is about to be waited for at a terminal.
+    pub(crate) fn prompt(&self, text: &str) {
+        if io::stdin().is_terminal() {
+            self.note(text);
+        }
+    }
+
     /// A warning: said even when asked to be quiet, and as JSON with `--json`.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
@@ -172,7 +179,7 @@ impl Output {
     pub(crate) fn byte_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
             Some(length) => ProgressBar::new(length)
-                .with_style(style("{bar:32} {bytes}/{total_bytes}  {msg}  {eta}")),
+                .with_style(style("{bar:32.green/dim} {bytes}/{total_bytes}  {msg}  {eta}")),
             None => {
                 ProgressBar::no_length().with_style(style("{spinner} {bytes}  {msg}  {elapsed}"))
             }
@@ -183,7 +190,7 @@ impl Output {
     pub(crate) fn count_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
             Some(length) => ProgressBar::new(length)
-                .with_style(style("{bar:32} {human_pos}/{human_len}  {msg}  {eta}")),
+                .with_style(style("{bar:32.green/dim} {human_pos}/{human_len}  {msg}  {eta}")),
             None => ProgressBar::no_length()
                 .with_style(style("{spinner} {human_pos}  {msg}  {elapsed}")),
         };

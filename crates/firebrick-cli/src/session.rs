@@ -32,8 +32,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(40);
 /// What a command wants to do with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Read what is there; beside a writer if need be.
+    /// Read what is there, beside whoever writes: a long listing keeps nobody from writing.
     Read,
+    /// Look at its state, and leave it as it is; beside a writer if need be.
+    Look,
     /// Write, or be told of changes; the database must exist.
     Write,
     /// Write, and make the database if there is none.
@@ -170,12 +172,22 @@ async fn find(global: &Global, access: Access, remembered: bool) -> Result<End> 
         )
         .hint("name another with --db or FIREBRICK_DB; put, import and attach make a new one"));
     }
+    if access == Access::Read
+        && let Ok(database) = open(global, true, false).await
+    {
+        return Ok(here(global, database));
+    }
     let deadline = Instant::now() + global.wait;
     loop {
         let locked = match open(global, false, remembered).await {
             Ok(database) => return Ok(here(global, database)),
             Err(error) => Failure::from(error),
         };
+        if locked.kind == "bad_key" {
+            // Nobody typed a key: it is the keybag's that does not fit.
+            let failure = Failure { kind: "wrong_key".to_owned(), exit_code: Exit::Store, ..locked };
+            return Err(failure.hint("is this the right --keybag, and the right --ledger?"));
+        }
         if locked.kind != "locked" {
             return Err(locked);
         }
@@ -185,7 +197,7 @@ async fn find(global: &Global, access: Access, remembered: bool) -> Result<End> 
             return Ok(End::There(address));
         }
         // Nobody to ask: reading works beside the writer, for the rest the writer must end.
-        if access == Access::Read {
+        if matches!(access, Access::Read | Access::Look) {
             return Ok(here(global, open(global, true, false).await?));
         }
         if Instant::now() >= deadline {

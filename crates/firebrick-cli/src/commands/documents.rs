@@ -20,7 +20,10 @@ const ROWS_AT_ONCE: usize = 200;
 pub(crate) async fn put(args: PutArgs, global: &Global, output: &Output) -> Result<Exit> {
     let text = match args.document {
         Some(text) if text != "-" => text,
-        _ => read_stdin()?,
+        _ => {
+            output.prompt("reading a document from the terminal; Ctrl-D ends it");
+            read_stdin()?
+        }
     };
     let document = with_id(parse(&text)?, args.id)?;
     let mut session = Session::open(global, Access::Create, false).await?;

@@ -56,6 +56,9 @@ pub(crate) async fn run(args: ImportArgs, global: &Global, output: &Output) -> R
             "--start-line is for one file",
         ));
     }
+    if sources.iter().any(|source| source.as_os_str() == "-") {
+        output.prompt("reading documents from the terminal, one per line; Ctrl-D ends them");
+    }
     // A file that cannot be read is found before a database is made.
     let sources = sources.iter().map(|path| Source::open(path));
     let sources = sources.collect::<Result<Vec<_>>>()?;

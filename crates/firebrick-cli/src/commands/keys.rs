@@ -11,10 +11,10 @@ use crate::session::{Access, Session};
 
 pub(crate) async fn run(command: KeysCommand, global: &Global, output: &Output) -> Result<Exit> {
     let (action, access) = match command {
-        KeysCommand::Show => (KeyAction::Show, Access::Read),
-        KeysCommand::Export => (KeyAction::Export, Access::Read),
-        KeysCommand::Import(args) => (KeyAction::Import(key(args.key)?), Access::Create),
-        KeysCommand::Add(args) => (KeyAction::Add(key(args.key)?), Access::Create),
+        KeysCommand::Show => (KeyAction::Show, Access::Look),
+        KeysCommand::Export => (KeyAction::Export, Access::Look),
+        KeysCommand::Import(args) => (KeyAction::Import(key(args.key, output)?), Access::Create),
+        KeysCommand::Add(args) => (KeyAction::Add(key(args.key, output)?), Access::Create),
     };
     let mut session = Session::open(global, access, false).await?;
     match session.ask(Request::Keys { action }).await? {
@@ -48,10 +48,11 @@ pub(crate) async fn run(command: KeysCommand, global: &Global, output: &Output) 
 }
 
 /// A key from the command line, or from stdin, where other users of the machine don't see it.
-pub(super) fn key(argument: Option<String>) -> Result<String> {
+pub(super) fn key(argument: Option<String>, output: &Output) -> Result<String> {
     let text = match argument {
         Some(text) if text != "-" => text,
         _ => {
+            output.prompt("paste the key, then Enter");
             let mut line = String::new();
             let read = std::io::stdin().read_line(&mut line);
             read.map_err(|error| {

@@ -11,7 +11,7 @@ use crate::session::protocol::{Reply, Request, Status};
 use crate::session::{Access, Session};
 
 pub(crate) async fn attach(args: AttachArgs, global: &Global, output: &Output) -> Result<Exit> {
-    let key = args.key.map(|key| keys::key(Some(key))).transpose()?;
+    let key = args.key.map(|key| keys::key(Some(key), output)).transpose()?;
     let mut session = Session::open(global, Access::Create, true).await?;
     if session.is_here() {
         session.serve()?;
@@ -112,7 +112,7 @@ pub(crate) async fn detach(args: DetachArgs, global: &Global, output: &Output) -
 }
 
 pub(crate) async fn list(global: &Global, output: &Output) -> Result<Exit> {
-    let mut session = Session::open(global, Access::Read, false).await?;
+    let mut session = Session::open(global, Access::Look, false).await?;
     let reply = session.ask(Request::Remotes).await?;
     let Reply::Remotes { remotes } = reply else {
         return Err(unexpected(&reply));
@@ -134,7 +134,7 @@ pub(crate) async fn list(global: &Global, output: &Output) -> Result<Exit> {
 }
 
 pub(crate) async fn status(global: &Global, output: &Output) -> Result<Exit> {
-    let mut session = Session::open(global, Access::Read, true).await?;
+    let mut session = Session::open(global, Access::Look, true).await?;
     let here = session.is_here();
     let reply = session.ask(Request::Status).await?;
     let Reply::Status(mut status) = reply else {

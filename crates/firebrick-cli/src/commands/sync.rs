@@ -178,7 +178,7 @@ impl<'a> Show<'a> {
             let bar = self.by_url.entry(view.url().to_owned()).or_insert_with(|| {
                 let bar = self
                     .bars
-                    .add(ProgressBar::new(1).with_style(style("{prefix:16} {bar:24} {msg}")));
+                    .add(ProgressBar::new(1).with_style(style("{prefix:16} {bar:24.green/dim} {msg}")));
                 bar.set_prefix(view.name().to_owned());
                 bar
             });

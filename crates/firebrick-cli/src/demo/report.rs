@@ -23,7 +23,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn new(output: &Output, replicas: usize, records: u64) -> Show {
         let bars = output.bars();
-        let template = "{prefix:12} {bar:28} {human_pos:>7}/{human_len}  {wide_msg}";
+        let template = "{prefix:12} {bar:28.green/dim} {human_pos:>7}/{human_len}  {wide_msg}";
         let by_replica = (1..=replicas)
             .map(|number| {
                 let bar = bars.add(ProgressBar::new(records).with_style(style(template)));

@@ -25,6 +25,8 @@ const CHANGES_AT_ONCE: usize = 256;
 const REPORT_PAUSE: Duration = Duration::from_millis(80);
 /// How long `sync` waits for a remote that is out of reach.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long `sync` waits for the status to show what is so.
+const SETTLING: Duration = Duration::from_secs(2);
 /// How long `status` waits for a remote's first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
@@ -378,13 +380,13 @@ impl Service {
             (None, Some(found)) => found.clone(),
             (None, None) => return Err(no_remote(wanted)),
         };
-        if remembered.is_some() {
-            database.forget(&name)?;
-        }
         let unpushed = match attached {
             Some(attachment) => attachment.detach().await.unpushed as u64,
             None => 0,
         };
+        if remembered.is_some() {
+            database.forget(&name)?;
+        }
         asker
             .reply(Reply::Detached {
                 name,
@@ -589,7 +591,10 @@ async fn synced(attachment: &Attachment, timeout: Option<Duration>, follow: bool
     };
     let failure = tokio::select! {
         result = synced => match result {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                settle(attachment).await;
+                return Ok(());
+            }
             Err(error) => Failure::from(error),
         },
         cause = out_of_reach(attachment), if !follow => {
@@ -609,6 +614,13 @@ async fn synced(attachment: &Attachment, timeout: Option<Duration>, follow: bool
         message: format!("remote {}: {}", attachment.name(), failure.message),
         ..failure
     })
+}
+
+/// In sync, the remote may be told so before the status says it: the report should show the end.
+async fn settle(attachment: &Attachment) {
+    let mut status = attachment.watch();
+    let up_to_date = status.wait_for(|status| matches!(status.state, State::UpToDate));
+    let _ = tokio::time::timeout(SETTLING, up_to_date).await;
 }
 
 /// Completes with the cause when a remote has been out of reach for a while.
