@@ -26,6 +26,34 @@ async fn close(session: Session, output: &Output) -> Result<()> {
     Ok(())
 }
 
+/// Documents of a listing that could not be read. Each is named; the others are printed.
+#[derive(Default)]
+struct Unreadable {
+    count: u64,
+    last: Option<Failure>,
+}
+
+impl Unreadable {
+    fn add(&mut self, id: &str, failure: Failure, output: &Output) {
+        output.warn(format!("{id:?} cannot be read: {failure}"));
+        self.count += 1;
+        self.last = Some(failure);
+    }
+
+    fn end(self) -> Result<()> {
+        match self.last {
+            None => Ok(()),
+            Some(last) => {
+                let message = format!(
+                    "{} documents cannot be read; all others are there",
+                    self.count
+                );
+                Err(Failure { message, ..last })
+            }
+        }
+    }
+}
+
 fn unexpected(reply: &Reply) -> Failure {
     Failure::new(
         Exit::Store,

@@ -178,8 +178,9 @@ impl Output {
     /// A bar over bytes when the length is known, else a counter.
     pub(crate) fn byte_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
-            Some(length) => ProgressBar::new(length)
-                .with_style(style("{bar:32.green/dim} {bytes}/{total_bytes}  {msg}  {eta}")),
+            Some(length) => ProgressBar::new(length).with_style(style(
+                "{bar:32.green/dim} {bytes}/{total_bytes}  {msg}  {eta}",
+            )),
             None => {
                 ProgressBar::no_length().with_style(style("{spinner} {bytes}  {msg}  {elapsed}"))
             }
@@ -189,8 +190,9 @@ impl Output {
 
     pub(crate) fn count_bar(&self, length: Option<u64>) -> ProgressBar {
         let bar = match length {
-            Some(length) => ProgressBar::new(length)
-                .with_style(style("{bar:32.green/dim} {human_pos}/{human_len}  {msg}  {eta}")),
+            Some(length) => ProgressBar::new(length).with_style(style(
+                "{bar:32.green/dim} {human_pos}/{human_len}  {msg}  {eta}",
+            )),
             None => ProgressBar::no_length()
                 .with_style(style("{spinner} {human_pos}  {msg}  {elapsed}")),
         };

@@ -185,7 +185,11 @@ async fn find(global: &Global, access: Access, remembered: bool) -> Result<End> 
         };
         if locked.kind == "bad_key" {
             // Nobody typed a key: it is the keybag's that does not fit.
-            let failure = Failure { kind: "wrong_key".to_owned(), exit_code: Exit::Store, ..locked };
+            let failure = Failure {
+                kind: "wrong_key".to_owned(),
+                exit_code: Exit::Store,
+                ..locked
+            };
             return Err(failure.hint("is this the right --keybag, and the right --ledger?"));
         }
         if locked.kind != "locked" {

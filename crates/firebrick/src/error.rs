@@ -139,6 +139,13 @@ impl Error {
     }
 }
 
+/// `attach` takes whatever converts into a `Remote`, a `Remote` itself included.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl From<PailError> for Error {
     fn from(error: PailError) -> Self {
         match error {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::{Map, Value, json};
 
-use super::{close, unexpected};
+use super::{Unreadable, close, unexpected};
 use crate::args::{ChangesArgs, DelArgs, GetArgs, Global, ListArgs, PutArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::ndjson;
@@ -34,17 +34,12 @@ pub(crate) async fn put(args: PutArgs, global: &Global, output: &Output) -> Resu
             durability,
         })
         .await?;
-    let Reply::Written {
-        ids,
-        sequence,
-        head,
-    } = reply
-    else {
+    let Reply::Written { ids, head } = reply else {
         return Err(unexpected(&reply));
     };
     for id in ids {
         if output.json() {
-            output.value(&json!({ "id": id, "sequence": sequence, "head": head }))?;
+            output.value(&json!({ "id": id, "head": head }))?;
         } else {
             output.line(id)?;
         }
@@ -145,10 +140,8 @@ pub(crate) async fn del(args: DelArgs, global: &Global, output: &Output) -> Resu
     let mut missing = Vec::new();
     for id in args.ids {
         match session.ask(Request::Delete { id: id.clone() }).await {
-            Ok(Reply::Written { sequence, head, .. }) if output.json() => {
-                output.value(
-                    &json!({ "id": id, "deleted": true, "sequence": sequence, "head": head }),
-                )?;
+            Ok(Reply::Written { head, .. }) if output.json() => {
+                output.value(&json!({ "id": id, "deleted": true, "head": head }))?;
             }
             Ok(Reply::Written { .. }) => output.note(format!("deleted {id}")),
             Ok(other) => return Err(unexpected(&other)),
@@ -175,10 +168,16 @@ pub(crate) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
         ids: args.ids,
     };
     let mut rows = Table::new(&["id", "document"]);
+    let mut unreadable = Unreadable::default();
     let mut replies = session.call(request).await?;
     while let Some(reply) = replies.next().await? {
-        let Reply::Row { id, document } = reply else {
-            return Err(unexpected(&reply));
+        let (id, document) = match reply {
+            Reply::Row { id, document } => (id, document),
+            Reply::Unreadable { id, failure } => {
+                unreadable.add(&id, failure, output);
+                continue;
+            }
+            other => return Err(unexpected(&other)),
         };
         match (document, ids_only) {
             (_, true) if output.json() => output.value(&id)?,
@@ -195,6 +194,7 @@ pub(crate) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
     }
     rows.print(output)?;
     close(session, output).await?;
+    unreadable.end()?;
     Ok(Exit::Done)
 }
 

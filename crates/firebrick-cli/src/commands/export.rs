@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{close, unexpected};
+use super::{Unreadable, close, unexpected};
 use crate::args::{ExportArgs, Global};
 use crate::failure::Exit;
 use crate::failure::{Failure, Result};
@@ -38,13 +38,18 @@ pub(crate) async fn run(args: ExportArgs, global: &Global, output: &Output) -> R
     };
     let mut replies = session.call(request).await?;
     let mut exported = 0;
+    let mut unreadable = Unreadable::default();
     while let Some(reply) = replies.next().await? {
-        let Reply::Row {
-            document: Some(document),
-            ..
-        } = reply
-        else {
-            return Err(unexpected(&reply));
+        let document = match reply {
+            Reply::Row {
+                document: Some(document),
+                ..
+            } => document,
+            Reply::Unreadable { id, failure } => {
+                unreadable.add(&id, failure, output);
+                continue;
+            }
+            other => return Err(unexpected(&other)),
         };
         target.line(&document_text(&document, false), output)?;
         exported += 1;
@@ -63,6 +68,7 @@ pub(crate) async fn run(args: ExportArgs, global: &Global, output: &Output) -> R
         ));
     }
     close(session, output).await?;
+    unreadable.end()?;
     Ok(Exit::Done)
 }
 

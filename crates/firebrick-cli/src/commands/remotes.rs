@@ -11,7 +11,10 @@ use crate::session::protocol::{Reply, Request, Status};
 use crate::session::{Access, Session};
 
 pub(crate) async fn attach(args: AttachArgs, global: &Global, output: &Output) -> Result<Exit> {
-    let key = args.key.map(|key| keys::key(Some(key), output)).transpose()?;
+    let key = args
+        .key
+        .map(|key| keys::key(Some(key), output))
+        .transpose()?;
     let mut session = Session::open(global, Access::Create, true).await?;
     if session.is_here() {
         session.serve()?;

@@ -176,9 +176,9 @@ impl<'a> Show<'a> {
         for remote in remotes {
             let view = RemoteView(remote);
             let bar = self.by_url.entry(view.url().to_owned()).or_insert_with(|| {
-                let bar = self
-                    .bars
-                    .add(ProgressBar::new(1).with_style(style("{prefix:16} {bar:24.green/dim} {msg}")));
+                let bar = self.bars.add(
+                    ProgressBar::new(1).with_style(style("{prefix:16} {bar:24.green/dim} {msg}")),
+                );
                 bar.set_prefix(view.name().to_owned());
                 bar
             });

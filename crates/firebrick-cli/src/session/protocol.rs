@@ -81,13 +81,17 @@ pub(crate) enum KeyAction {
 pub(crate) enum Reply {
     Written {
         ids: Vec<String>,
-        sequence: u64,
         head: Vec<String>,
     },
     /// A document, or none under this id.
     Row {
         id: String,
         document: Option<Value>,
+    },
+    /// A document that is there but cannot be read.
+    Unreadable {
+        id: String,
+        failure: Failure,
     },
     Count {
         documents: u64,
@@ -153,7 +157,6 @@ pub(crate) struct Status {
     pub(crate) path: String,
     pub(crate) name: String,
     pub(crate) documents: u64,
-    pub(crate) sequence: u64,
     pub(crate) head: Vec<String>,
     pub(crate) root: String,
     pub(crate) encrypted: bool,

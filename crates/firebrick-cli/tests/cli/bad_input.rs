@@ -156,13 +156,107 @@ fn a_store_of_a_newer_version() {
 }
 
 #[test]
-fn a_damaged_store() {
+fn a_damaged_place_in_the_store() {
     let place = place();
-    let file = place.path("db/firebrick.json");
-    let text = std::fs::read(&file).unwrap();
-    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
-    let (code, error) = place.fails(&["list"]);
-    assert_eq!(code, 5, "{error}");
-    std::fs::write(&file, text).unwrap();
-    still_works(&place);
+    let filler = "x".repeat(2000);
+    for id in ["a", "b", "c"] {
+        place.ok(&[
+            "put",
+            &format!("{{\"_id\":\"{id}\",\"text\":\"{filler}\"}}"),
+        ]);
+    }
+    // Inside the second of the three long documents, as far as its length tells.
+    let log = std::fs::read_dir(place.path("db/log"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xff);
+    std::fs::write(&log, bytes).unwrap();
+    let ran = place.run(&["list", "--json"]);
+    let (code, error) = ran.error();
+    assert_eq!((code, &error["kind"]), (5, &json!("corrupt")));
+    assert_eq!(
+        error["message"],
+        "1 documents cannot be read; all others are there"
+    );
+    assert_eq!(ran.stdout.lines().count(), 3, "{ran:?}");
+    assert!(
+        ran.stderr.contains("is damaged on the disk"),
+        "{}",
+        ran.stderr
+    );
+    // The database goes on working, and what is damaged can be replaced.
+    place.ok(&["put", r#"{"_id":"later"}"#]);
+    assert_eq!(place.run(&["export", "saved.ndjson"]).code, 5);
+    assert_eq!(
+        std::fs::read_to_string(place.path("saved.ndjson"))
+            .unwrap()
+            .lines()
+            .count(),
+        4
+    );
+    for id in ["a", "b", "c"] {
+        place.ok(&["put", &format!("{{\"_id\":\"{id}\"}}")]);
+    }
+    assert_eq!(place.ok(&["list"]).lines().count(), 5);
+}
+
+#[test]
+fn damage_anywhere_is_an_error_and_no_crash() {
+    let place = place();
+    for n in 0..20 {
+        place.ok(&[
+            "put",
+            &format!("{{\"_id\":\"d{n}\",\"text\":\"{n:0300}\"}}"),
+        ]);
+    }
+    let kept = place.path("kept-db");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let status = std::process::Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    copy(&place.path("db"), &kept);
+    let mut files = vec![place.path("db/checkpoint"), place.path("db/firebrick.json")];
+    for folder in ["db/log", "db/index"] {
+        files.extend(
+            std::fs::read_dir(place.path(folder))
+                .unwrap()
+                .map(|entry| entry.unwrap().path()),
+        );
+    }
+    for file in files {
+        let length = std::fs::metadata(&file).unwrap().len();
+        for at in [0, length / 3, length / 2, length - 1] {
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[usize::try_from(at).unwrap()] ^= 0x55;
+            std::fs::write(&file, bytes).unwrap();
+            for command in [
+                &["list", "--json"][..],
+                &["put", "{}", "--json"],
+                &["status", "--json"],
+            ] {
+                let ran = place.run(command);
+                assert!(
+                    ran.code == 0 || ran.error().0 == 5,
+                    "{} at {at}: {ran:?}",
+                    file.display()
+                );
+            }
+            std::fs::remove_dir_all(place.path("db")).unwrap();
+            copy(&kept, &place.path("db"));
+        }
+    }
+    still_works_with(&place, 21);
+}
+
+fn still_works_with(place: &Place, documents: usize) {
+    assert_eq!(place.json(&["list", "--ids"]).len(), documents);
 }

@@ -1,5 +1,7 @@
 //! The `firebrick` command, run as a user runs it: real processes, real files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 mod bad_input;

@@ -175,7 +175,7 @@ fn an_import_survives_being_killed_with_what_it_acknowledged() {
     let stored = place.ok(&["list", "--ids"]);
     let stored: Vec<&str> = stored.lines().collect();
     assert!(
-        stored.len() >= 900 && stored.len() % 50 == 0,
+        stored.len() >= 900 && stored.len().is_multiple_of(50),
         "whole batches: {}",
         stored.len()
     );
