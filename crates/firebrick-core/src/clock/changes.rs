@@ -9,9 +9,7 @@ use hashbrown::HashSet;
 
 use super::{ClockError, Event, EventSource};
 use crate::cid::Cid;
-
-/// The key of the document that every ledger begins with.
-const GENESIS_KEY: &str = "baembeiarootfireproofgenesisblockaaaafireproofgenesisblocka";
+use crate::document::GENESIS_KEY;
 
 /// One key that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
