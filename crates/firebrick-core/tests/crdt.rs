@@ -11,11 +11,19 @@ mod model;
 #[path = "crdt/pail.rs"]
 mod pail;
 
-/// So many cases, or as many as `PROPTEST_CASES` asks for.
-fn config(cases: u32) -> proptest::test_runner::Config {
-    let config = proptest::test_runner::Config::default();
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => config,
-        None => proptest::test_runner::Config { cases, ..config },
+use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// So many cases, or as many as `PROPTEST_CASES` asks for. What failed once is tried first.
+fn config(cases: u32) -> Config {
+    let config = Config::default();
+    let cases = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config.cases,
+        None => cases,
+    };
+    let file = FileFailurePersistence::Direct("tests/crdt/regressions.txt");
+    Config {
+        cases,
+        failure_persistence: Some(Box::new(file)),
+        ..config
     }
 }

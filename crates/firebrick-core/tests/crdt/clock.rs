@@ -64,7 +64,9 @@ proptest! {
         let heads: BTreeSet<usize> =
             picks.iter().map(|pick| pick.index(history.dag.0.len())).collect();
         let heads: Vec<usize> = heads.into_iter().collect();
-        prop_assume!(heads.len() > 1);
+        if heads.len() < 2 {
+            return Ok(());
+        }
         let sorted = clock::sorted_events(&history.blocks, &history.cids(&heads));
         let Some(ancestor) = history.dag.ancestor(&heads) else {
             prop_assert!(matches!(sorted, Err(ClockError::Unrelated)));

@@ -247,6 +247,32 @@ fn merges_change_keys_that_no_arriving_event_touches() {
     assert!(found > 0);
 }
 
+/// A head's tree may hold shards that no put makes. The replay does not pass through it.
+#[test]
+fn leftover_shards_of_a_head_do_not_show() {
+    let value = |n| Cid::of(Codec::Raw, &[n]);
+    let mut history = History::default();
+    let first = history
+        .write(&[], Data::Put("ab".into(), value(0)))
+        .unwrap();
+    let data = Data::Put("b".into(), value(1));
+    let mut tree = history.dag.0[first].tree.clone();
+    tree.put("ac", value(2));
+    tree.del("ac");
+    data.apply(&mut tree);
+    history.store(&tree);
+    let odd = history.add(&[first], data, tree);
+    let other = history
+        .write(&[first], Data::Put("c".into(), value(3)))
+        .unwrap();
+    let wanted = history.dag.resolve(&[odd, other]).unwrap();
+    let mut resolver = Resolver::new(Limits::default());
+    assert_eq!(
+        resolve(&mut resolver, &history, &[odd, other]).root(),
+        wanted.root()
+    );
+}
+
 #[test]
 fn everybody_pins_a_merge_in_the_same_way() {
     let mut history = History::default();
