@@ -142,8 +142,9 @@ impl History {
     }
 
     /// A chain of puts on `from`; its head has the true tree if `from` is the genesis event.
-    fn chain(&self, from: Cid, ids: impl Iterator<Item = String>) -> Cid {
+    fn chain(&self, from: Cid, seed: usize, ids: impl Iterator<Item = String>) -> Cid {
         let ids: Vec<String> = ids.collect();
+        let value = |n: usize| value(n + (seed << 32));
         let ops = ids.iter().enumerate().map(|(n, id)| (id, value(n)));
         let base = Tree::at(self.blocks.event(&self.genesis).unwrap().root);
         let tree = self.blocks.save(&base.batch(&self.blocks, ops).unwrap());
@@ -199,7 +200,7 @@ fn heads(c: &mut Criterion) {
                     } else {
                         sequential(n)
                     };
-                    history.chain(history.genesis, std::iter::once(key + " "))
+                    history.chain(history.genesis, n, std::iter::once(key))
                 })
                 .collect();
             group.throughput(Throughput::Elements(count as u64));
@@ -220,7 +221,7 @@ fn diamonds(c: &mut Criterion) {
     group.sample_size(10);
     for rounds in [10, 100, 1_000, 10_000] {
         let history = History::new();
-        let stale = history.chain(history.genesis, std::iter::once("stale".to_owned()));
+        let stale = history.chain(history.genesis, 1, std::iter::once("stale".to_owned()));
         let mut top = history.genesis;
         for n in 0..rounds {
             let side = |side: usize| {
@@ -264,8 +265,8 @@ fn apart(c: &mut Criterion) {
                 true => format!("key-{:06}", n % (count / 2)),
                 false => format!("{side}-{n:08}"),
             };
-            let a = history.chain(history.genesis, (0..count).map(|n| key("a", n)));
-            let b = history.chain(history.genesis, (0..count).map(|n| key("b", n)));
+            let a = history.chain(history.genesis, 1, (0..count).map(|n| key("a", n)));
+            let b = history.chain(history.genesis, 2, (0..count).map(|n| key("b", n)));
             group.throughput(Throughput::Elements(2 * count as u64));
             group.bench_function(BenchmarkId::new("resolve", count), |bench| {
                 bench.iter_with_large_drop(|| {
@@ -291,7 +292,7 @@ fn apart(c: &mut Criterion) {
                     for _ in 0..times {
                         n += 1;
                         let key = key("a", n);
-                        let late = put(&key, value(n), EMPTY_ROOT, &[history.genesis]);
+                        let late = put(&key, value(n << 16), EMPTY_ROOT, &[history.genesis]);
                         let late = history.blocks.add(late);
                         let start = Instant::now();
                         let head = resolver

@@ -17,6 +17,7 @@ pub use graph::Graph;
 pub use order::{Sorted, sorted_events};
 pub use walk::{advance, common_ancestor, contains, difference, join};
 
+pub(crate) use order::replayed;
 pub(crate) use sweep::{Longest, Outcome, Paths, Region, Weigh, WidePaths, sweep};
 
 use std::error::Error;

@@ -144,6 +144,7 @@ impl Graph {
     }
 
     /// Reads an event if it was not read yet; then the answer is that event.
+    #[inline]
     pub(crate) fn read(
         &mut self,
         source: &impl EventSource,
@@ -152,6 +153,10 @@ impl Graph {
         if self.parents[id as usize] != UNREAD {
             return Ok(None);
         }
+        self.read_block(source, id).map(Some)
+    }
+
+    fn read_block(&mut self, source: &impl EventSource, id: u32) -> Result<Arc<Event>, ClockError> {
         let event = source.event(&self.cids[id as usize])?;
         let parents = match event.parents.as_slice() {
             [] => NONE,
@@ -181,7 +186,7 @@ impl Graph {
         if let Some(keys) = &mut self.keys {
             keys.of_event[id as usize] = keys.add(&self.hasher, &event)?;
         }
-        Ok(Some(event))
+        Ok(event)
     }
 
     /// The number of different keys.

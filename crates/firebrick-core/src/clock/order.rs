@@ -53,28 +53,41 @@ fn sorted<W: Weigh>(
     source: &impl EventSource,
     heads: &[u32],
 ) -> Result<Option<Sorted>, ClockError> {
-    let mut region: Region<W> = match sweep(graph, source, heads, usize::MAX, |_, _, _, _| {})? {
-        Outcome::Done(region) => region,
-        Outcome::OutOfRange => return Ok(None),
+    let Some(Replayed { region, events }) = replayed::<W>(graph, source, heads, usize::MAX)? else {
+        return Ok(None);
     };
-    region.sort(graph);
     let weight = |id: &u32| (*graph.cid(*id), region.weights[*id as usize].weight());
     Ok(Some(Sorted {
         ancestor: *graph.cid(region.ancestor),
-        events: region.events.iter().map(weight).collect(),
+        events: events.iter().map(weight).collect(),
         by_distance: false,
     }))
 }
 
-impl<W: Weigh> Region<W> {
-    /// Puts the events in the order of application.
-    pub(crate) fn sort(&mut self, graph: &Graph) {
-        let weights = &self.weights;
-        self.events.sort_unstable_by(|a, b| {
-            let (x, y) = (&weights[*a as usize], &weights[*b as usize]);
-            y.weight()
-                .cmp(&x.weight())
-                .then_with(|| graph.cid(*a).cmp_text(graph.cid(*b)))
-        });
-    }
+/// A region with its events in the order of application.
+pub(crate) struct Replayed<W> {
+    pub(crate) region: Region<W>,
+    pub(crate) events: Vec<u32>,
+}
+
+/// The events to replay in the order of application; none if a weight is out of range.
+pub(crate) fn replayed<W: Weigh>(
+    graph: &mut Graph,
+    source: &impl EventSource,
+    heads: &[u32],
+    limit: usize,
+) -> Result<Option<Replayed<W>>, ClockError> {
+    let mut events = Vec::new();
+    let outcome = sweep(graph, source, heads, limit, |_, id, _, _| events.push(id))?;
+    let Outcome::Done(region) = outcome else {
+        return Ok(None);
+    };
+    let weights: &[W] = &region.weights;
+    events.sort_unstable_by(|a, b| {
+        let (x, y) = (&weights[*a as usize], &weights[*b as usize]);
+        y.weight()
+            .cmp(&x.weight())
+            .then_with(|| graph.cid(*a).cmp_text(graph.cid(*b)))
+    });
+    Ok(Some(Replayed { region, events }))
 }

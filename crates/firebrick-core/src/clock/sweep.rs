@@ -29,12 +29,12 @@ pub(crate) trait Weigh: Copy + Default {
     fn weight(&self) -> u128;
 }
 
-/// The number of paths from the heads and the sum of their lengths, in as few bits as nearly always
-/// suffice.
+/// The number of paths from the heads and the sum of their lengths, in a few bits: enough for long
+/// histories as long as they seldom fork, and the memory is what such a sweep costs.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Paths {
-    count: u64,
-    lengths: u64,
+    count: u32,
+    lengths: u32,
 }
 
 /// The same, exact up to 2^120.
@@ -62,7 +62,7 @@ impl Weigh for Paths {
 
     fn in_range(&self) -> bool {
         // Below a head, the sum of the lengths is no less than the count.
-        self.lengths < u64::MAX
+        self.lengths < u32::MAX
     }
 
     fn weight(&self) -> u128 {
@@ -113,8 +113,6 @@ impl Weigh for Longest {
 pub(crate) struct Region<W> {
     /// The common ancestor.
     pub(crate) ancestor: u32,
-    /// The events to replay, each behind all its descendants.
-    pub(crate) events: Vec<u32>,
     /// By event.
     pub(crate) weights: Vec<W>,
     /// Whether the ancestor itself, and with it everything below, is replayed.
@@ -136,7 +134,8 @@ const KEPT: u8 = 2;
 
 /// Sweeps from `heads`, which are at least two different events, down to their common ancestor.
 ///
-/// `visit` gets every event with its final weight, and its block if that was just read.
+/// `visit` gets every event to replay, behind all its descendants, with its final weight, and its
+/// block if that was just read.
 pub(crate) fn sweep<W: Weigh, S: EventSource>(
     graph: &mut Graph,
     source: &S,
@@ -144,88 +143,120 @@ pub(crate) fn sweep<W: Weigh, S: EventSource>(
     limit: usize,
     mut visit: impl FnMut(&Graph, u32, &[W], Option<&Event>),
 ) -> Result<Outcome<W>, ClockError> {
-    let mut weights = vec![W::default(); graph.len()];
-    let mut flags = vec![0_u8; graph.len()];
-    let mut heap = BinaryHeap::with_capacity(heads.len() + 1);
-    for head in heads {
-        if flags[*head as usize] == 0 {
-            flags[*head as usize] = SEEN | KEPT;
-            weights[*head as usize].start();
-            heap.push(graph.rank(*head));
-        }
-    }
-    let mut events = Vec::new();
+    let mut sweep = Sweep::<W>::new(graph, heads);
+    let mut visited = 0;
     let mut ancestor = None;
-    while let Some(top) = heap.peek().copied() {
-        let id = top as u32;
-        if ancestor.is_none() && heap.len() == 1 {
+    while let Some((id, last)) = sweep.pop() {
+        if last && ancestor.is_none() {
             ancestor = Some(id);
-            if flags[id as usize] & KEPT == 0 {
+            if sweep.flags[id as usize] & KEPT == 0 {
                 break;
             }
-            let head = heads.contains(&id);
-            weights[id as usize] = counted(graph, &events, &weights, id, head);
+            sweep.count_again(graph, id, heads.contains(&id));
         }
-        if !weights[id as usize].in_range() {
+        if !sweep.weights[id as usize].in_range() {
             return Ok(Outcome::OutOfRange);
         }
-        if events.len() == limit {
+        if visited == limit {
             return Err(ClockError::TooMany(limit));
         }
+        visited += 1;
         let event = graph.read(source, id)?;
-        weights.resize(graph.len(), W::default());
-        flags.resize(graph.len(), 0);
-        visit(graph, id, &weights, event.as_deref());
-        events.push(id);
-
-        let parents = graph.parents(id);
-        if parents.is_empty() && ancestor.is_none() {
+        if event.is_some() {
+            sweep.grow(graph.len());
+        }
+        visit(graph, id, &sweep.weights, event.as_deref());
+        sweep.pass_on(graph, id);
+        if ancestor.is_none() && graph.parents(id).is_empty() {
             return Err(ClockError::Unrelated);
         }
-        let kept = if parents.len() > 1 { KEPT } else { 0 };
-        let own = weights[id as usize];
-        // Passes the weight on; tells whether the parent is met for the first time.
-        let mut reach = |parent: &&u32| {
-            own.pass(&mut weights[**parent as usize]);
-            let flag = &mut flags[**parent as usize];
-            let new = *flag & SEEN == 0;
-            *flag |= SEEN | kept;
-            new
-        };
-        let mut parents = parents.iter();
-        // The first new parent takes the place of its child in the heap.
-        match (heap.peek_mut(), parents.by_ref().find(&mut reach)) {
-            (Some(mut place), Some(parent)) => *place = graph.rank(*parent),
-            (Some(place), None) => drop(PeekMut::pop(place)),
-            (None, _) => {}
-        }
-        heap.extend(parents.filter(reach).map(|parent| graph.rank(*parent)));
     }
     let Some(ancestor) = ancestor else {
         return Err(ClockError::Unrelated);
     };
     Ok(Outcome::Done(Region {
         ancestor,
-        below: flags[ancestor as usize] & KEPT != 0,
-        events,
-        weights,
+        below: sweep.flags[ancestor as usize] & KEPT != 0,
+        weights: sweep.weights,
     }))
 }
 
-/// The weight of the ancestor where it is replayed itself: an event whose only parent is the
-/// ancestor does not lead to it, so those paths do not count.
-fn counted<W: Weigh>(graph: &Graph, events: &[u32], weights: &[W], ancestor: u32, head: bool) -> W {
-    let mut weight = W::default();
-    if head {
-        weight.start();
+/// The state of a sweep.
+struct Sweep<W> {
+    weights: Vec<W>,
+    flags: Vec<u8>,
+    /// The next event unless `waiting` holds a later one: so a chain needs no queue.
+    next: Option<u64>,
+    waiting: BinaryHeap<u64>,
+    /// Visited events with several parents.
+    joints: Vec<u32>,
+}
+
+impl<W: Weigh> Sweep<W> {
+    fn new(graph: &Graph, heads: &[u32]) -> Self {
+        let mut sweep = Self {
+            weights: vec![W::default(); graph.len()],
+            flags: vec![0; graph.len()],
+            next: None,
+            waiting: BinaryHeap::with_capacity(heads.len()),
+            joints: Vec::new(),
+        };
+        for head in heads {
+            sweep.flags[*head as usize] = SEEN | KEPT;
+            sweep.weights[*head as usize].start();
+            sweep.waiting.push(graph.rank(*head));
+        }
+        sweep
     }
-    for event in events {
-        let parents = graph.parents(*event);
+
+    fn grow(&mut self, events: usize) {
+        self.weights.resize(events, W::default());
+        self.flags.resize(events, 0);
+    }
+
+    /// The event of the highest rank, and whether no other is left.
+    fn pop(&mut self) -> Option<(u32, bool)> {
+        let top = match (self.next.take(), self.waiting.peek_mut()) {
+            (Some(next), Some(mut first)) if *first > next => std::mem::replace(&mut *first, next),
+            (Some(next), _) => next,
+            (None, Some(first)) => PeekMut::pop(first),
+            (None, None) => return None,
+        };
+        Some((top as u32, self.waiting.is_empty()))
+    }
+
+    /// Passes the weight of a visited event on to its parents.
+    fn pass_on(&mut self, graph: &Graph, id: u32) {
+        let own = self.weights[id as usize];
+        let parents = graph.parents(id);
+        let mut flag = SEEN;
         if parents.len() > 1 {
-            for _ in parents.iter().filter(|parent| **parent == ancestor) {
-                weights[*event as usize].pass(&mut weight);
+            flag |= KEPT;
+            self.joints.push(id);
+        }
+        for parent in parents {
+            own.pass(&mut self.weights[*parent as usize]);
+            let flags = &mut self.flags[*parent as usize];
+            let new = *flags & SEEN == 0;
+            *flags |= flag;
+            if new && let Some(other) = self.next.replace(graph.rank(*parent)) {
+                self.waiting.push(other);
             }
         }
     }
-    weight
+
+    /// Weighs the ancestor where it is replayed itself: an event whose only parent is the ancestor
+    /// does not lead to it, so those paths do not count.
+    fn count_again(&mut self, graph: &Graph, ancestor: u32, head: bool) {
+        let mut weight = W::default();
+        if head {
+            weight.start();
+        }
+        for joint in &self.joints {
+            if graph.parents(*joint).contains(&ancestor) {
+                self.weights[*joint as usize].pass(&mut weight);
+            }
+        }
+        self.weights[ancestor as usize] = weight;
+    }
 }

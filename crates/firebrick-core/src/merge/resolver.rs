@@ -7,7 +7,7 @@ use super::base::{apply_to, apply_to_head};
 use super::winners::Winners;
 use crate::cid::Cid;
 use crate::clock::{
-    ClockError, EventSource, Graph, Longest, Operation, Paths, Region, Weigh, WidePaths,
+    ClockError, EventSource, Graph, Longest, Operation, Paths, Region, Weigh, WidePaths, replayed,
 };
 use crate::pail::{PailError, ShardSource, Tree};
 
@@ -195,7 +195,7 @@ impl Resolver {
             return Ok(None);
         };
         if winners.deletes {
-            return self.replay(events, shards, region).map(Some);
+            return self.replay::<W>(events, shards, heads);
         }
         let tree = match self.onto_last(events, shards, &mut winners, &region)? {
             Some(tree) => tree,
@@ -279,22 +279,25 @@ impl Resolver {
 
     /// Applies the operations one after the other: the only way if a key was really deleted.
     fn replay<W: Weigh>(
-        &self,
+        &mut self,
         events: &impl EventSource,
         shards: &impl ShardSource,
-        mut region: Region<W>,
-    ) -> Result<Tree, MergeError> {
-        region.sort(&self.graph);
-        let mut tree = self.tree_of(events, region.ancestor)?;
+        heads: &[u32],
+    ) -> Result<Option<Tree>, MergeError> {
+        let limit = self.limits.events;
+        let Some(replayed) = replayed::<W>(&mut self.graph, events, heads, limit)? else {
+            return Ok(None);
+        };
+        let mut tree = self.tree_of(events, replayed.region.ancestor)?;
         let mut puts: Vec<(String, Cid)> = Vec::new();
-        for id in region.events {
+        for id in replayed.events {
             let event = events.event(self.graph.cid(id))?;
             if let Operation::Del { key } = &event.data {
                 tree = tree.batch(shards, puts.drain(..))?.del(shards, key)?;
             }
             puts.extend(event.puts().map(|(key, value)| (key.to_owned(), value)));
         }
-        Ok(tree.batch(shards, puts)?)
+        Ok(Some(tree.batch(shards, puts)?))
     }
 
     /// The tree of a single event, with its unsaved shards if it is remembered.

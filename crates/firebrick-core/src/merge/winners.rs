@@ -1,5 +1,7 @@
 //! Which event sets each key last.
 
+use hashbrown::HashMap;
+
 use crate::cid::Cid;
 use crate::clock::{ClockError, Event, EventSource, Graph, Outcome, Region, Weigh, sweep};
 
@@ -11,8 +13,11 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Winners {
     /// By key.
     events: Vec<u32>,
-    /// By key: a place in `values`.
-    places: Vec<u32>,
+    /// Where to find the winning value in `values`, as far as it is known: of keys that were new in
+    /// this sweep, counted from the first of them, and of others.
+    new_places: Vec<u32>,
+    first_new: u32,
+    old_places: HashMap<u32, u32>,
     values: Vec<Cid>,
     /// Whether a pail delete is among the events, so that winners do not tell the result.
     pub(super) deletes: bool,
@@ -31,7 +36,10 @@ impl Winners {
         limit: usize,
         marked: &[bool],
     ) -> Result<Option<(Self, Region<W>)>, ClockError> {
-        let mut winners = Winners::default();
+        let mut winners = Winners {
+            first_new: graph.key_count() as u32,
+            ..Winners::default()
+        };
         let outcome = sweep(graph, source, heads, limit, |graph, id, weights, event| {
             winners.found += usize::from(marked.get(id as usize) == Some(&true));
             winners.deletes |= graph.is_delete(id);
@@ -46,7 +54,6 @@ impl Winners {
     fn visit<W: Weigh>(&mut self, graph: &Graph, id: u32, weights: &[W], event: Option<&Event>) {
         if self.events.len() < graph.key_count() {
             self.events.resize(graph.key_count(), NONE);
-            self.places.resize(graph.key_count(), NONE);
         }
         let mut puts = event.map(Event::puts);
         for key in graph.keys_of(id) {
@@ -57,14 +64,38 @@ impl Winners {
                 continue;
             }
             *winner = id;
-            self.places[*key as usize] = match value {
-                Some((_, value)) => {
-                    self.values.push(value);
-                    self.values.len() as u32 - 1
-                }
-                None => NONE,
-            };
+            self.set_value(*key, value.map(|(_, value)| value));
         }
+    }
+
+    fn set_value(&mut self, key: u32, value: Option<Cid>) {
+        let place = match value {
+            Some(value) => {
+                self.values.push(value);
+                self.values.len() as u32 - 1
+            }
+            None => NONE,
+        };
+        if let Some(new) = key.checked_sub(self.first_new) {
+            let new = new as usize;
+            if self.new_places.len() <= new {
+                self.new_places.resize(new + 1, NONE);
+            }
+            self.new_places[new] = place;
+        } else if place != NONE {
+            self.old_places.insert(key, place);
+        } else if !self.old_places.is_empty() {
+            self.old_places.remove(&key);
+        }
+    }
+
+    /// The winning value of a key, if it is known.
+    pub(super) fn value(&self, key: u32) -> Option<Cid> {
+        let place = match key.checked_sub(self.first_new) {
+            Some(new) => self.new_places.get(new as usize),
+            None => self.old_places.get(&key),
+        };
+        self.values.get(*place? as usize).copied()
     }
 
     /// The keys that any event sets.
@@ -93,7 +124,7 @@ impl Winners {
     ) -> Result<(), ClockError> {
         let mut events: Vec<u32> = keys
             .iter()
-            .filter(|key| self.places[**key as usize] == NONE)
+            .filter(|key| self.value(**key).is_none())
             .map(|key| self.events[*key as usize])
             .collect();
         events.sort_unstable();
@@ -102,17 +133,11 @@ impl Winners {
             let event = source.event(graph.cid(id))?;
             for (key, (_, value)) in graph.keys_of(id).iter().zip(event.puts()) {
                 if self.events[*key as usize] == id {
-                    self.places[*key as usize] = self.values.len() as u32;
-                    self.values.push(value);
+                    self.set_value(*key, Some(value));
                 }
             }
         }
         Ok(())
-    }
-
-    /// The winning value of a key whose value was read.
-    pub(super) fn value(&self, key: u32) -> Option<Cid> {
-        self.values.get(self.places[key as usize] as usize).copied()
     }
 
     /// The winning event of each key, for [`Self::changed`].
