@@ -216,7 +216,9 @@ fn tidy_loop(ledger: &Weak<Ledger>) {
         if stop {
             return;
         }
-        if let Err(error) = ledger.store().maintain() {
+        if ledger.store().maintenance_due()
+            && let Err(error) = ledger.store().maintain()
+        {
             tracing::warn!(%error, "tidying the store failed; it will be tried again");
         }
     }

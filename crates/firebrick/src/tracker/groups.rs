@@ -2,7 +2,7 @@
 //!
 //! Every header lists all live groups, so their number must stay small whatever the number of
 //! pushes: groups are merged in levels, as a log-structured tree does. Eight groups of a level
-//! become one of the next, so 10,000 pushes leave some 30 groups, and each block is written again
+//! become one of the next in a CAR of its own, which nobody has to read who has its blocks. So 10,000 pushes leave some 30 groups, and each block is written again
 //! only a few times.
 
 use firebrick_core::Cid;
@@ -29,7 +29,7 @@ const SMALLEST_LEVEL_BYTES: u64 = 16 << 10;
 const GROUPS_AFTER_MERGE: usize = 24;
 /// From this many on, a push merges whatever is small. Writers that see the same crowd at the same
 /// time need not all do it, so each has its own threshold between this and a bit more.
-const CROWD: usize = 40;
+const CROWD: usize = 44;
 /// No header lists more groups than this.
 #[cfg(test)]
 const GROUPS_MAX: usize = 64;
@@ -51,7 +51,7 @@ fn level(bytes: u64) -> u32 {
 pub(super) fn to_merge(live: &[Group], bytes: u64, reserved: usize, patience: usize) -> Vec<usize> {
     let mut merged: Vec<usize> = Vec::new();
     let mut total = bytes;
-    // Own groups, level by level: the new group counts as one of its level.
+    // Own groups, level by level; what was merged counts as one of the level that it reaches.
     loop {
         let at = level(total);
         let same: Vec<usize> = (0..live.len())
@@ -59,11 +59,11 @@ pub(super) fn to_merge(live: &[Group], bytes: u64, reserved: usize, patience: us
                 live[*index].ours && level(live[*index].bytes) <= at && !merged.contains(index)
             })
             .collect();
-        if same.len() + 1 < PER_LEVEL {
+        if same.is_empty() || same.len() + usize::from(!merged.is_empty()) < PER_LEVEL {
             break;
         }
-        total += same.iter().map(|index| live[*index].bytes).sum::<u64>();
         merged.extend(same);
+        total = merged.iter().map(|index| live[*index].bytes).sum::<u64>();
     }
     // Whoever wrote them: the smallest first, until there is room again.
     let left = |merged: &Vec<usize>| live.len() - merged.len() + 1 + reserved;
@@ -101,14 +101,17 @@ mod tests {
         let (mut live, mut written) = (Vec::new(), 0);
         for n in 0..count {
             let merged = to_merge(&live, size, 0, 0);
-            let bytes = size + merged.iter().map(|at| live[*at].bytes).sum::<u64>();
+            let moved = merged.iter().map(|at| live[*at].bytes).sum::<u64>();
             let mut kept: Vec<Group> = (0..live.len())
                 .filter(|at| !merged.contains(at))
                 .map(|at| live[at].clone())
                 .collect();
-            kept.insert(0, group(n, bytes, true));
+            if moved > 0 {
+                kept.insert(0, group(2 * n, moved, true));
+            }
+            kept.insert(0, group(2 * n + 1, size, true));
             live = kept;
-            written += bytes;
+            written += size + moved;
             assert!(live.len() <= GROUPS_MAX);
         }
         (live, written)

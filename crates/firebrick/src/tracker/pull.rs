@@ -151,6 +151,17 @@ impl Task {
         fresh: &[(SlotId, Arc<CarHeader>, Vec<Cid>)],
         pulled: &mut Pulled,
     ) -> Result<()> {
+        let all: Vec<Cid> = fresh
+            .iter()
+            .flat_map(|(_, _, head)| head.iter().copied())
+            .collect();
+        self.check_join(&all)?;
+        // What is new stands in the announced CAR itself, unless this database was away.
+        match self.apply(all.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.missing().is_some() => {}
+            Err(error) => return Err(error),
+        }
         let listed = fresh
             .iter()
             .flat_map(|(_, header, _)| header.cars.iter().rev().flatten().copied());
@@ -158,16 +169,7 @@ impl Task {
             .filter(|car| !self.cars.get(car).is_some_and(|known| known.replaced))
             .collect();
         self.fetch(wanted).await?;
-        self.check_join(
-            fresh
-                .iter()
-                .flat_map(|(_, _, head)| head.iter().copied())
-                .collect(),
-        )?;
-        let all: Vec<Cid> = fresh
-            .iter()
-            .flat_map(|(_, _, head)| head.iter().copied())
-            .collect();
+        self.check_join(&all)?;
         if fresh.len() > 1 && self.apply(all).await.is_ok() {
             return Ok(());
         }
@@ -292,7 +294,7 @@ impl Task {
     /// Two ledgers that share nothing but the constant first event are joined only if that is
     /// allowed. Asked once per remote: later, JavaScript may begin anew on a folder that it could
     /// not read, and that belongs to the same ledger.
-    fn check_join(&mut self, theirs: Vec<Cid>) -> Result<()> {
+    fn check_join(&mut self, theirs: &[Cid]) -> Result<()> {
         let ours = self.ledger.snapshot().head.clone();
         if self.record.joined || ours.is_empty() {
             self.record.joined = true;
@@ -301,7 +303,7 @@ impl Task {
         let source = &self.ledger.source;
         let first = genesis::GENESIS.event.cid;
         let only_genesis = |head: &[Cid]| head == [first];
-        if only_genesis(&ours) || only_genesis(&theirs) {
+        if only_genesis(&ours) || only_genesis(theirs) {
             return Ok(());
         }
         if theirs.iter().any(|event| source.generation(event).is_err()) {
@@ -309,11 +311,11 @@ impl Task {
             return Ok(());
         }
         let mut shared = false;
-        for event in &theirs {
+        for event in theirs {
             shared |= clock::contains(source, &ours, event)?;
         }
         if !shared {
-            let both: Vec<Cid> = ours.iter().chain(&theirs).copied().collect();
+            let both: Vec<Cid> = ours.iter().chain(theirs).copied().collect();
             shared =
                 clock::common_ancestor(source, &both)?.is_some_and(|ancestor| ancestor != first);
         }

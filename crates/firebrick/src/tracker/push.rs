@@ -284,24 +284,17 @@ impl Task {
         self.save()
     }
 
-    /// The last CAR of a push: its header lists every live group. Small groups are merged into it.
+    /// The last CAR of a push: its header lists every live group.
     async fn commit(&mut self, snapshot: &Snapshot, mut parcel: Parcel) -> Result<Cid> {
-        let staged: Vec<Group> = self
+        let gone = self.merge_groups(parcel.bytes as u64).await?;
+        let staged: Vec<Cid> = self.record.staged.iter().rev().copied().collect();
+        let staged = staged.into_iter().map(|car| self.own_group(car));
+        let kept = self
             .record
-            .staged
+            .live
             .iter()
-            .rev()
-            .map(|car| self.own_group(*car))
-            .collect();
-        let merged = self.merge_groups(&mut parcel, staged.len()).await?;
-        let gone: Vec<Cid> = merged
-            .iter()
-            .flat_map(|at| self.record.live[*at].cars.clone())
-            .collect();
-        let kept = (0..self.record.live.len())
-            .filter(|at| !merged.contains(at))
-            .map(|at| self.record.live[at].clone());
-        let mut live: Vec<Group> = staged.into_iter().chain(kept).collect();
+            .filter(|group| !group.cars.iter().any(|car| gone.contains(car)));
+        let mut live: Vec<Group> = staged.chain(kept.cloned()).collect();
         let mut replaced: Vec<Cid> = gone.iter().chain(&self.record.replaced).copied().collect();
         replaced.truncate(REPLACED_TOLD);
         let header = CarHeader {
@@ -332,35 +325,38 @@ impl Task {
         }
     }
 
-    /// Adds the blocks of groups that are due to be merged; returns the groups' positions.
-    async fn merge_groups(&mut self, parcel: &mut Parcel, reserved: usize) -> Result<Vec<usize>> {
-        let bytes = parcel.bytes as u64;
+    /// Merges groups that are due into one CAR of their own, which goes the way of a staged one:
+    /// whoever has its blocks never needs to read it. Returns the CARs that it replaces.
+    async fn merge_groups(&mut self, bytes: u64) -> Result<Vec<Cid>> {
+        let reserved = self.record.staged.len() + 1;
         let due = groups::to_merge(&self.record.live, bytes, reserved, self.patience);
-        let cars: Vec<Cid> = due
-            .iter()
-            .flat_map(|at| self.record.live[*at].cars.clone())
+        if due.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let due: Vec<Vec<Cid>> = due
+            .into_iter()
+            .map(|at| self.record.live[at].cars.clone())
             .collect();
-        self.fetch(cars).await?;
-        let mut merged = Vec::new();
-        for at in due {
-            let cars = self.record.live[at].cars.clone();
+        self.fetch(due.iter().flatten().copied().collect::<Vec<_>>())
+            .await?;
+        let (mut parcel, mut gone) = (Parcel::default(), Vec::new());
+        for cars in due {
             let mut cids = Vec::new();
             for car in &cars {
                 // Its first block is its header, which the new one replaces.
                 cids.extend(self.blocks_of(car)?.into_iter().skip(1));
             }
             let here = cars.iter().all(|car| self.cars.contains_key(car));
-            let blocks = self.ledger.store().blocks(&cids)?;
-            if here && blocks.iter().all(Option::is_some) {
+            let blocks: Option<Vec<_>> = self.ledger.store().blocks(&cids)?.into_iter().collect();
+            if let Some(blocks) = blocks.filter(|_| here) {
                 for (cid, bytes) in cids.into_iter().zip(blocks) {
-                    if let Some(bytes) = bytes {
-                        parcel.add(Block { cid, bytes });
-                    }
+                    parcel.add(Block { cid, bytes });
                 }
-                merged.push(at);
+                gone.extend(cars);
             }
         }
-        Ok(merged)
+        self.stage(parcel.take()).await?;
+        Ok(gone)
     }
 
     /// Makes a CAR, uploads it unless the remote has it, and remembers what is in it.
