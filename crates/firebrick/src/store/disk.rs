@@ -216,9 +216,12 @@ impl Disk for FileDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        file.set_len(0)?;
+        // Cut after writing, not before: a file that was cut to nothing is flushed when it is closed
+        // on some systems, which costs more than all the rest of opening a store.
+        let holder = super::holder::describe();
         file.rewind()?;
-        file.write_all(super::holder::describe().as_bytes())?;
+        file.write_all(holder.as_bytes())?;
+        file.set_len(holder.len() as u64)?;
         Ok(Ok(Box::new(file)))
     }
 }
