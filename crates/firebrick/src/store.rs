@@ -28,7 +28,7 @@ use bytes::Bytes;
 use firebrick_core::{Block, Cid};
 
 pub use error::StoreError;
-pub use log::{LogOptions, LogStore};
+pub use log::{Compaction, LogOptions, LogStore, Verification};
 pub use memory::MemoryStore;
 pub use sim::{SimFault, SimStore};
 pub use vault::StoreKey;
@@ -170,7 +170,7 @@ pub struct StoreStats {
     pub kv_entries: u64,
     /// Bytes of the private state, keys and values.
     pub kv_bytes: u64,
-    /// Bytes of all commits in the log.
+    /// Bytes of the log, space written ahead included.
     pub log_bytes: u64,
     /// Files of the log.
     pub log_segments: u64,

@@ -19,8 +19,10 @@
 //!  80  48  0
 //!
 //! metadata
-//!   1  flags: 1 head given, 2 the head and all private state are given
+//!   1  flags: 1 head given, 2 the head and all private state are given,
+//!             4 compacted: segments before a given one do not count
 //!   8  the last sequence number known to be synced when this frame was written
+//!   compacted: 4 the first segment that counts
 //!   head: 4 count, then 33 each: codec, digest
 //!   4  entries of private state: 4 length, key, 1 present, then 4 length, value
 //!   4  blocks: 1 codec (bit 7: a generation follows), 32 digest, 4 length, 8 generation
@@ -131,6 +133,8 @@ pub(crate) struct Slot {
     pub(crate) synced: u64,
     /// Whether the commit gives the whole state rather than changes of it.
     pub(crate) resets: bool,
+    /// After a compaction, the first segment that counts.
+    pub(crate) compacted: Option<u32>,
 }
 
 /// Replaces `out` by the frame of a commit with only the blocks that `chosen` names, and `placed` by
@@ -184,6 +188,7 @@ pub(crate) fn encode(
 
 const HAS_HEAD: u8 = 1;
 const RESETS: u8 = 2;
+const COMPACTED: u8 = 4;
 const HAS_GENERATION: u8 = 0x80;
 
 fn put_metadata<'a>(
@@ -193,9 +198,16 @@ fn put_metadata<'a>(
     count: usize,
     blocks: impl Iterator<Item = &'a StoredBlock>,
 ) {
-    let has_head = if commit.head.is_some() { HAS_HEAD } else { 0 };
-    out.put_u8(has_head | if slot.resets { RESETS } else { 0 });
+    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    out.put_u8(
+        flag(commit.head.is_some(), HAS_HEAD)
+            | flag(slot.resets, RESETS)
+            | flag(slot.compacted.is_some(), COMPACTED),
+    );
     out.put_u64_le(slot.synced);
+    if let Some(segment) = slot.compacted {
+        out.put_u32_le(segment);
+    }
     if let Some(head) = commit.head {
         put_head(out, head);
     }
@@ -302,13 +314,24 @@ pub(crate) struct Frame {
     pub(crate) length: usize,
     pub(crate) sequence: u64,
     pub(crate) synced: u64,
+    /// Whether the checksum was right.
+    pub(crate) intact: bool,
     pub(crate) resets: bool,
+    pub(crate) compacted: Option<u32>,
     pub(crate) head: Option<Vec<Cid>>,
     pub(crate) kv: Vec<(String, Option<Bytes>)>,
     pub(crate) blocks: Vec<(Cid, Place)>,
 }
 
 impl Frame {
+    /// Where the next frame begins.
+    pub(crate) fn end(&self) -> Position {
+        Position {
+            segment: self.at.segment,
+            offset: self.at.offset + self.length as u64,
+        }
+    }
+
     /// Opens the metadata of a frame whose checksum matched; `None` if it is not authentic.
     pub(crate) fn open(
         vault: &Vault,
@@ -322,6 +345,11 @@ impl Frame {
         let input = &mut input;
         let flags = input.try_get_u8().ok()?;
         let synced = input.try_get_u64_le().ok()?;
+        let compacted = if flags & COMPACTED == 0 {
+            None
+        } else {
+            Some(input.try_get_u32_le().ok()?)
+        };
         let head = if flags & HAS_HEAD == 0 {
             None
         } else {
@@ -362,7 +390,9 @@ impl Frame {
             length: header.total,
             sequence: header.sequence,
             synced,
+            intact: true,
             resets: flags & RESETS != 0,
+            compacted,
             head,
             kv,
             blocks,

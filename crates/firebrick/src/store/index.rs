@@ -48,9 +48,10 @@ pub(crate) struct Index {
 }
 
 /// A run is merged with newer ones when it is at most this many times larger than all of them
-/// together. The sizes of what stays grow at least by this factor, so there are few runs, and an
-/// entry is rewritten a few times only.
-const MERGE_FACTOR: u64 = 2;
+/// together. The sizes of what stays grow at least by this factor: a larger one means fewer runs to
+/// look into and more rewriting. With 4, a million blocks are in three runs at most, and an entry is
+/// rewritten about five times on the way there.
+const MERGE_FACTOR: u64 = 4;
 
 impl Index {
     /// Opens the runs with these numbers.
@@ -123,10 +124,24 @@ impl Index {
             newer += self.runs[keep].entries;
         }
         let (kept, merged) = self.runs.split_at(keep);
-        write_run(disk, number, delta, merged)?;
+        write_run(disk, number, delta, merged, 0)?;
         let mut runs = kept.to_vec();
         runs.push(Arc::new(Run::open(disk, number)?));
         Ok(Self { runs })
+    }
+
+    /// Like [`with_delta`](Self::with_delta), but makes one run of everything and leaves out the
+    /// places before a segment.
+    pub(crate) fn compacted(
+        &self,
+        disk: &dyn Disk,
+        number: u64,
+        delta: &Delta,
+        first_segment: u32,
+    ) -> Result<Self, RunError> {
+        write_run(disk, number, delta, &self.runs, first_segment)?;
+        let run = Arc::new(Run::open(disk, number)?);
+        Ok(Self { runs: vec![run] })
     }
 }
 
@@ -136,6 +151,7 @@ fn write_run(
     number: u64,
     delta: &Delta,
     runs: &[Arc<Run>],
+    first_segment: u32,
 ) -> Result<(), RunError> {
     let mut fresh: Vec<(Name, Place)> = delta.iter().map(|(n, p)| (*n, *p)).collect();
     fresh.sort_unstable_by_key(|(name, _)| *name);
@@ -165,7 +181,7 @@ fn write_run(
                 None => fresh.next(),
             };
         }
-        if let Some(place) = merged {
+        if let Some(place) = merged.filter(|place| place.segment >= first_segment) {
             out.push(least, place)?;
         }
     }

@@ -13,10 +13,12 @@
 //! delta as a sorted run and replaces the checkpoint; opening reads the checkpoint and the frames
 //! after it, never the data before.
 
+mod compact;
 mod maintain;
 mod read;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 
 use std::collections::BTreeMap;
@@ -36,8 +38,10 @@ use super::index::{Delta, Index};
 use super::recover::{Recovered, Source};
 use super::vault::{Name, StoreKey, Vault};
 use super::{Commit, Store, StoreError, StoreStats, memory};
+pub use compact::Compaction;
 use maintain::Maintenance;
 use read::Segments;
+pub use verify::Verification;
 use write::{Tail, Writer};
 
 /// How to open a [`LogStore`].
@@ -94,6 +98,8 @@ pub struct LogStore {
     segments: Segments,
 
     // Locks are taken in this order. The last two are never held while another one is taken.
+    /// Held by the one compaction that may run.
+    compaction: Mutex<()>,
     maintenance: Mutex<Maintenance>,
     writer: Mutex<Writer>,
     state: RwLock<State>,
@@ -116,7 +122,10 @@ struct State {
     index: Arc<Index>,
     /// Blocks that turned out to be damaged.
     bad: HashSet<Name>,
+    /// Segments before this one are being compacted; 0 at other times.
+    compacting: u32,
     sequence: u64,
+    /// Bytes of all frames that were ever appended.
     log_bytes: u64,
     /// Of these, what the last checkpoint covers.
     checkpointed_bytes: u64,
@@ -276,6 +285,7 @@ impl LogStore {
             closed: AtomicBool::new(false),
             poison: OnceLock::new(),
             segments,
+            compaction: Mutex::new(()),
             maintenance: Mutex::new(maintenance),
             writer: Mutex::new(writer),
             state: RwLock::new(State::new(recovered)),
@@ -285,7 +295,7 @@ impl LogStore {
             lock: Mutex::new(lock),
         };
         if log_is_behind && !read_only {
-            store.append_state()?;
+            store.append_state(None)?;
         }
         // So that it has not to be done again.
         if rebuilt && !read_only && store.maintenance_due() {
@@ -352,6 +362,7 @@ impl State {
             frozen: None,
             index: Arc::new(recovered.index),
             bad: HashSet::new(),
+            compacting: 0,
             sequence: recovered.next_sequence - 1,
             log_bytes: recovered.log_bytes,
             checkpointed_bytes: recovered.checkpoint_bytes,
@@ -474,14 +485,15 @@ impl Store for LogStore {
     fn stats(&self) -> StoreStats {
         let state = self.state();
         let delta = state.delta.len() + state.frozen.as_ref().map_or(0, |frozen| frozen.len());
+        let (log_segments, log_bytes) = self.segments.sizes();
         StoreStats {
             sequence: state.sequence,
             synced_sequence: self.synced.load(Ordering::Acquire),
             blocks: state.index.entries() + delta as u64,
             kv_entries: state.kv.len() as u64,
             kv_bytes: memory::kv_bytes(&state.kv),
-            log_bytes: state.log_bytes,
-            log_segments: super::replay::segments(&*self.disk).map_or(0, |all| all.len() as u64),
+            log_bytes,
+            log_segments,
             delta_entries: delta as u64,
             delta_bytes: state.log_bytes - state.checkpointed_bytes,
             index_runs: state.index.runs(),

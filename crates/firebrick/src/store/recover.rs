@@ -48,6 +48,8 @@ pub(crate) struct Recovered {
     pub(crate) log_is_behind: bool,
     /// Whether everything was taken from the log.
     pub(crate) rebuilt: bool,
+    /// The first segment, if commits before it are missing.
+    begins_with: Option<u32>,
     /// Segments after the last one that counts.
     pub(crate) surplus: Vec<u32>,
     pub(crate) damage: Vec<String>,
@@ -146,6 +148,11 @@ impl Source<'_> {
                 state.log_is_behind(next, &format!("the log ends before commit {end}"));
             }
         }
+        if let Some(first) = state.begins_with {
+            let damage = format!("the log before {} is missing", replay::segment_name(first));
+            tracing::error!("{damage}");
+            state.damage.push(damage);
+        }
         state.dirty = log.is_dirty(state.position)?;
         state.surplus = segments
             .into_iter()
@@ -193,6 +200,11 @@ impl Source<'_> {
             return Ok(None);
         };
         let expected = state.next_sequence;
+        if expected == 1 && next.sequence > 1 && next.at == state.position {
+            // Fine if the log was compacted, which a later frame will tell.
+            state.begins_with = Some(next.at.segment);
+            return Ok(Some(next));
+        }
         if next.sequence == expected && next.at.offset == SEGMENT_HEADER_BYTES as u64 {
             return Ok(Some(next));
         }
@@ -207,17 +219,21 @@ impl Source<'_> {
                 return Ok(None);
             }
         }
+        // If only blocks are damaged, all the rest of the commit counts.
+        let partial = log
+            .damaged_frame(state.position)?
+            .filter(|frame| frame.sequence == expected && frame.end() <= next.at);
         let damage = format!(
             "damage in the log from {} byte {} to {} byte {}; lost commits: {}",
             replay::segment_name(state.position.segment),
             state.position.offset,
             replay::segment_name(next.at.segment),
             next.at.offset,
-            next.sequence - expected
+            next.sequence - expected - u64::from(partial.is_some())
         );
         tracing::error!("{damage}");
         state.damage.push(damage);
-        Ok(Some(next))
+        Ok(Some(partial.unwrap_or(next)))
     }
 }
 
@@ -242,6 +258,7 @@ impl Recovered {
             dirty: false,
             log_is_behind: false,
             rebuilt: false,
+            begins_with: None,
             surplus: Vec::new(),
             damage: Vec::new(),
         }
@@ -287,6 +304,11 @@ impl Recovered {
         {
             self.unsynced.pop_front();
         }
+        if let Some(first_needed) = frame.compacted
+            && self.begins_with.is_some_and(|first| first <= first_needed)
+        {
+            self.begins_with = None;
+        }
         if frame.resets {
             self.head.clear();
             self.kv.clear();
@@ -298,15 +320,5 @@ impl Recovered {
             self.head = head;
         }
         memory::apply_kv(&mut self.kv, &frame.kv);
-    }
-}
-
-impl Frame {
-    /// Where the next frame begins.
-    fn end(&self) -> Position {
-        Position {
-            segment: self.at.segment,
-            offset: self.at.offset + self.length as u64,
-        }
     }
 }

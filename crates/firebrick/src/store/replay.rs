@@ -123,6 +123,37 @@ impl<'a> LogReader<'a> {
         Ok(Frame::open(vault, &header, at, bytes))
     }
 
+    /// A frame whose checksum is wrong, but whose metadata is authentic: some of its blocks are
+    /// damaged, and what it says is true. Without encryption nothing tells that.
+    pub(crate) fn damaged_frame(&mut self, at: Position) -> io::Result<Option<Frame>> {
+        let vault = self.vault;
+        if !vault.is_sealed() {
+            return Ok(None);
+        }
+        let Some(open) = self.open(at.segment)? else {
+            return Ok(None);
+        };
+        let Some(header) = FrameHeader::read(open.bytes(at.offset, FRAME_HEADER_BYTES)?) else {
+            return Ok(None);
+        };
+        let bytes = open.bytes(at.offset, header.total)?;
+        Ok(Frame::open(vault, &header, at, bytes).map(|frame| Frame {
+            intact: false,
+            ..frame
+        }))
+    }
+
+    /// Reads on from `from`: the frame there, damaged or not, or the next good one.
+    pub(crate) fn any_frame(&mut self, from: Position) -> io::Result<Option<Frame>> {
+        if let Some(frame) = self.frame(from)? {
+            return Ok(Some(frame));
+        }
+        if let Some(frame) = self.damaged_frame(from)? {
+            return Ok(Some(frame));
+        }
+        self.next_frame(from, 0)
+    }
+
     /// The first good frame at `from` or later, wherever it begins, whose sequence number is at least
     /// `least`.
     pub(crate) fn next_frame(&mut self, from: Position, least: u64) -> io::Result<Option<Frame>> {

@@ -5,6 +5,11 @@
 //! read of one page. Names are pseudorandom, hence a run reveals places and generations of blocks,
 //! and nothing about what they are.
 //!
+//! Why not a B-tree: the names are random keys, so every insertion would hit another page, and most
+//! embedded engines admit one process only, while read-only opens have to work beside a writer. For a
+//! million random keys of 16 bytes in sorted batches, redb 4.6 took 3.6 µs of processor time and 142
+//! bytes of disk each, runs 0.26 µs and 32 bytes.
+//!
 //! ```text
 //! page: 127 × entry, 4 count, 4 page number, 8 number of the run, 12 zeros, 4 CRC-32
 //! entry: 16 name (big-endian), 3 segment, 5 generation, 4 offset, 4 length

@@ -111,6 +111,11 @@ impl Vault {
         &self.check
     }
 
+    /// Whether anything is encrypted.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.ciphers.is_some()
+    }
+
     /// Bytes that sealing adds.
     pub(crate) fn overhead(&self) -> usize {
         if self.ciphers.is_some() { TAG_BYTES } else { 0 }

@@ -54,23 +54,34 @@ impl LogStore {
         if self.read_only {
             return Ok(());
         }
+        self.checkpoint_from(0)
+    }
+
+    /// Makes a checkpoint whose index leaves out the places before a segment, if that is not 0.
+    pub(super) fn checkpoint_from(&self, first_segment: u32) -> Result<(), StoreError> {
         let mut maintenance = lock(&self.maintenance);
         self.usable()?;
-        match self.try_checkpoint(&mut maintenance) {
+        match self.try_checkpoint(&mut maintenance, first_segment) {
             Err(Failed::Index(damaged @ RunError::Damaged { .. })) => {
                 tracing::warn!(%damaged, "the block index is made again from the log");
                 self.rebuild(&mut maintenance)?;
-                Ok(self.try_checkpoint(&mut maintenance)?)
+                Ok(self.try_checkpoint(&mut maintenance, first_segment)?)
             }
             other => Ok(other?),
         }
     }
 
-    fn try_checkpoint(&self, maintenance: &mut Maintenance) -> Result<(), Failed> {
+    fn try_checkpoint(
+        &self,
+        maintenance: &mut Maintenance,
+        first_segment: u32,
+    ) -> Result<(), Failed> {
         let Some((frozen, index, mut checkpoint)) = self.freeze(maintenance) else {
             return Ok(());
         };
-        match self.write_checkpoint(maintenance, &frozen, &index, &mut checkpoint) {
+        let written =
+            self.write_checkpoint(maintenance, &frozen, &index, &mut checkpoint, first_segment);
+        match written {
             Ok(index) => {
                 let mut state = self.state_mut();
                 state.index = Arc::new(index);
@@ -120,19 +131,21 @@ impl LogStore {
         frozen: &Delta,
         index: &Index,
         checkpoint: &mut Checkpoint,
+        first_segment: u32,
     ) -> Result<Index, Failed> {
         // A checkpoint must not know more than the log that is on the disk.
         self.sync_log()?;
-        let index = if frozen.is_empty() {
-            index.clone()
+        // Used up even if this fails: the failure may come after the checkpoint was replaced.
+        let number = maintenance.next_run;
+        maintenance.next_run += 1;
+        let index = if first_segment > 0 {
+            index.compacted(&*self.disk, number, frozen, first_segment)
+        } else if frozen.is_empty() {
+            Ok(index.clone())
         } else {
-            // Used up even if this fails: the failure may come after the checkpoint was replaced.
-            let number = maintenance.next_run;
-            maintenance.next_run += 1;
-            index
-                .with_delta(&*self.disk, number, frozen)
-                .map_err(Failed::Index)?
+            index.with_delta(&*self.disk, number, frozen)
         };
+        let index = index.map_err(Failed::Index)?;
         maintenance.number = checkpoint.number;
         checkpoint.runs = index.numbers();
         checkpoint.next_run = maintenance.next_run;

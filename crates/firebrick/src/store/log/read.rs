@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::super::StoreError;
 use super::super::disk::{Disk, DiskFile};
-use super::super::replay::segment_name;
+use super::super::replay::{self, segment_name};
 use super::super::run::{Place, RunError};
 use super::super::vault::Name;
 use super::{LogStore, State, lock};
@@ -54,7 +54,14 @@ impl Segments {
         Ok(file)
     }
 
-    /// Forgets a file that is about to be removed or was replaced.
+    /// How many files there are, and their bytes.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        let segments = replay::segments(&*self.disk).unwrap_or_default();
+        let len = |segment: &u32| self.get(*segment).and_then(|file| file.len()).unwrap_or(0);
+        (segments.len() as u64, segments.iter().map(len).sum())
+    }
+
+    /// Forgets files that were removed or replaced.
     pub(super) fn clear(&self) {
         lock(&self.open).clear();
     }
@@ -139,47 +146,60 @@ impl LogStore {
     }
 
     pub(super) fn read_one(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let name = self.vault.name(cid);
-        let mut good = None;
-        let mut failed: Option<Failure> = None;
-        self.find(name, &mut |place| match self.read_place(cid, name, place) {
-            Ok(bytes) => {
-                good = Some(bytes);
-                true
-            }
-            Err(failure) => {
-                failed = Some(failure);
-                false
-            }
-        })?;
-        match (good, failed) {
-            (Some(bytes), _) => Ok(Some(bytes)),
-            (None, None) => Ok(None),
-            (None, Some(Failure::System(error))) => Err(StoreError::io("open the log", error)),
-            (None, Some(Failure::Damaged(place))) => {
-                let error = StoreError::Corrupt { cid: *cid, place };
-                let mut state = self.state_mut();
-                if state.bad.insert(name) {
-                    tracing::error!("{error}");
-                    state.block_damage.push(error.to_string());
+        match self.try_read(cid)? {
+            Ok(found) => Ok(found),
+            // A compaction may have moved the block between looking up its place and reading it.
+            Err(Failure::Missing(_)) => {
+                self.refresh()?;
+                match self.try_read(cid)? {
+                    Ok(found) => Ok(found),
+                    Err(failure) => Err(self.unreadable(cid, failure)),
                 }
-                Err(error)
             }
+            Err(failure) => Err(self.unreadable(cid, failure)),
         }
     }
 
-    fn read_place(&self, cid: &Cid, name: Name, place: Place) -> Result<Bytes, Failure> {
+    /// Tries all places of a block.
+    fn try_read(&self, cid: &Cid) -> Result<Result<Option<Bytes>, Failure>, StoreError> {
+        let name = self.vault.name(cid);
+        let mut result = Ok(None);
+        self.find(name, &mut |place| {
+            result = self.read_place(cid, name, place).map(Some);
+            result.is_ok()
+        })?;
+        Ok(result)
+    }
+
+    fn unreadable(&self, cid: &Cid, failure: Failure) -> StoreError {
+        let place = match failure {
+            Failure::System(error) => return StoreError::io("open the log", error),
+            Failure::Missing(place) | Failure::Damaged(place) => place,
+        };
+        let error = StoreError::Corrupt { cid: *cid, place };
+        let mut state = self.state_mut();
+        if state.bad.insert(self.vault.name(cid)) {
+            tracing::error!("{error}");
+            state.block_damage.push(error.to_string());
+        }
+        error
+    }
+
+    pub(super) fn read_place(&self, cid: &Cid, name: Name, place: Place) -> Result<Bytes, Failure> {
         let file = self.segments.get(place.segment);
-        let file = file.map_err(|error| Failure::opening(place, error))?;
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::Missing(place.describe("the file is missing")),
+            _ => Failure::System(error),
+        })?;
         let mut sealed = vec![0; place.length as usize + self.vault.overhead()];
-        let read = file.read_at(&mut sealed, u64::from(place.offset));
-        match read {
+        let damaged = |what: &str| Failure::Damaged(place.describe(what));
+        match file.read_at(&mut sealed, u64::from(place.offset)) {
             Ok(read) if read == sealed.len() => self
                 .vault
                 .open_block(cid, name, sealed)
-                .ok_or_else(|| Failure::damaged(place, "it is not authentic")),
-            Ok(_) => Err(Failure::damaged(place, "the file ends before it")),
-            Err(error) => Err(Failure::damaged(place, &error.to_string())),
+                .ok_or_else(|| damaged("it is not authentic")),
+            Ok(_) => Err(damaged("the file ends before it")),
+            Err(error) => Err(damaged(&error.to_string())),
         }
     }
 
@@ -298,27 +318,19 @@ impl LogStore {
 }
 
 /// Why a place could not be read.
-enum Failure {
-    /// The bytes are not there or not the right ones.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The file is not there.
+    Missing(String),
+    /// The bytes are not the right ones.
     Damaged(String),
     /// The system is short of something; that says nothing about the block.
     System(io::Error),
 }
 
-impl Failure {
-    fn opening(place: Place, error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound {
-            Self::damaged(place, "the file is missing")
-        } else {
-            Self::System(error)
-        }
-    }
-
-    fn damaged(place: Place, what: &str) -> Self {
-        Self::Damaged(format!(
-            "{} byte {}: {what}",
-            segment_name(place.segment),
-            place.offset
-        ))
+impl Place {
+    fn describe(&self, what: &str) -> String {
+        let segment = segment_name(self.segment);
+        format!("{segment} byte {}: {what}", self.offset)
     }
 }

@@ -1,11 +1,12 @@
 //! Tests of the store on disk. Most of them run on a disk in memory that fails on demand.
 
 mod basic;
+mod compact;
 mod crash;
 mod damage;
 mod directory;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use firebrick_core::cid::Codec;
@@ -13,7 +14,7 @@ use firebrick_core::{Block, Cid};
 
 use super::super::disk::Disk;
 use super::super::disk_memory::MemoryDisk;
-use super::super::{Commit, Store, StoreError, StoreKey, StoredBlock};
+use super::super::{Commit, MemoryStore, Store, StoreError, StoreKey, StoredBlock};
 use super::{LogOptions, LogStore};
 
 /// Small limits, so that short tests meet all of them.
@@ -45,6 +46,7 @@ fn block(n: u64, part: u64) -> StoredBlock {
 }
 
 /// A commit that depends on nothing but its number, so that the state after it is known.
+#[derive(Clone)]
 struct Numbered {
     blocks: Vec<StoredBlock>,
     head: [Cid; 1],
@@ -53,6 +55,13 @@ struct Numbered {
 
 impl Numbered {
     fn new(n: u64) -> Self {
+        // Made once, because hashing is most of the work.
+        static ALL: LazyLock<Vec<Numbered>> =
+            LazyLock::new(|| (0..400).map(Numbered::make).collect());
+        ALL[n as usize].clone()
+    }
+
+    fn make(n: u64) -> Self {
         let blocks: Vec<_> = (0..=n % 4).map(|part| block(n, part)).collect();
         let mut kv = vec![("n".to_owned(), Some(Bytes::from(n.to_string())))];
         let removes = n.is_multiple_of(3);
@@ -90,7 +99,7 @@ fn last(store: &dyn Store) -> u64 {
 /// Checks that a store holds exactly the commits up to some number, and answers it.
 fn check(store: &dyn Store) -> u64 {
     let n = last(store);
-    let model = super::super::MemoryStore::new();
+    let model = MemoryStore::new();
     for i in 1..=n {
         commit(&model, i).unwrap();
     }

@@ -206,7 +206,7 @@ impl LogStore {
         if writer.at.offset >= self.segment_bytes {
             self.next_segment(writer)?;
         }
-        self.append_frame(writer, commit, false)?;
+        self.append_frame(writer, commit, false, None)?;
         let overdue = self.publish(commit, writer);
         if writer.frame.capacity() > BUFFER_BYTES {
             writer.frame = Vec::new();
@@ -214,9 +214,11 @@ impl LogStore {
         Ok(overdue)
     }
 
-    /// Appends the whole state, for a log that cannot tell it any more, and syncs it.
-    pub(super) fn append_state(&self) -> Result<(), StoreError> {
+    /// Appends the whole state, for a log that cannot tell it any more, and syncs it. After a
+    /// compaction it also says which segments count.
+    pub(super) fn append_state(&self, compacted: Option<u32>) -> Result<(), StoreError> {
         let mut writer = lock(&self.writer);
+        self.usable()?;
         let (head, kv): (_, Vec<_>) = {
             let state = self.state();
             let kv = state.kv.iter();
@@ -229,7 +231,7 @@ impl LogStore {
             kv: &kv,
         };
         writer.chosen.clear();
-        self.append_frame(&mut writer, &commit, true)?;
+        self.append_frame(&mut writer, &commit, true, compacted)?;
         self.publish(&commit, &mut writer);
         self.sync_log()
     }
@@ -239,6 +241,7 @@ impl LogStore {
         writer: &mut Writer,
         commit: &Commit<'_>,
         resets: bool,
+        compacted: Option<u32>,
     ) -> Result<(), StoreError> {
         let Some(file) = writer.file.clone() else {
             return Err(StoreError::Closed);
@@ -248,6 +251,7 @@ impl LogStore {
             sequence: writer.next_sequence,
             synced: self.synced.load(Ordering::Acquire),
             resets,
+            compacted,
         };
         frame::encode(
             &self.vault,
@@ -273,14 +277,22 @@ impl LogStore {
         let state = self.state();
         for (at, stored) in commit.blocks.iter().enumerate() {
             let name = self.vault.name(&stored.block.cid);
-            let recent = state.recent(name).into_iter().flatten();
-            let mut known = recent.map(|place| place.generation).max();
-            if known.is_none() && stored.block.bytes.len() >= LOOKUP_BYTES {
-                // If the index cannot be read, the block is stored again. That is always right.
-                let _ = state.index.find(name, |place| {
+            let mut known = None;
+            let mut see = |place: Place| {
+                // What a compaction is about to remove does not count.
+                if place.segment >= state.compacting {
                     known = known.max(Some(place.generation));
-                    false
-                });
+                }
+                false
+            };
+            let mut recent = state.recent(name).into_iter().flatten().peekable();
+            let is_new = recent.peek().is_none();
+            recent.for_each(|place| {
+                see(place);
+            });
+            if is_new && stored.block.bytes.len() >= LOOKUP_BYTES {
+                // If the index cannot be read, the block is stored again. That is always right.
+                let _ = state.index.find(name, see);
             }
             let is_bad = !state.bad.is_empty() && state.bad.contains(&name);
             if is_bad || known.is_none_or(|generation| generation < stored.generation) {
@@ -347,7 +359,7 @@ impl LogStore {
 
     /// Ends the segment and begins another. All that came before is synced then, so only the last
     /// segment ever needs a sync.
-    fn next_segment(&self, writer: &mut Writer) -> Result<(), StoreError> {
+    pub(super) fn next_segment(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let Some(file) = writer.file.clone() else {
             return Err(StoreError::Closed);
         };

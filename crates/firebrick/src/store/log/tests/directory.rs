@@ -145,7 +145,7 @@ fn no_secret_is_in_any_file() {
         vec![7; 32],
     ];
     let mut blocks = Vec::new();
-    for n in 0..300u64 {
+    for n in 0..100u64 {
         let text = format!("{{\"_id\":\"CANARY-ID-{n}\",\"secret\":\"CANARY-VALUE-{n}\"}}");
         let stored = StoredBlock {
             block: Block::new(Codec::DagCbor, text),
