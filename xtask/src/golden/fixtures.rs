@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use firebrick_core::Cid;
 use firebrick_core::keys::{self, KeySet};
 use firebrick_core::ledger::{Ledger, Part, Source, SourceError};
 use firebrick_core::urls;
@@ -111,6 +112,25 @@ impl<'a> Fixture<'a> {
 
     fn read(&self, path: &str) -> Result<Option<Bytes>, SourceError> {
         Directory(self.root.clone()).read(path)
+    }
+
+    /// The names of the files in a part's directory of CARs.
+    fn names(&self, part: Part) -> Vec<String> {
+        let dir = self.root.join(format!("{}data", part.prefix()));
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The CARs in a part's directory.
+    fn cars(&self, part: Part) -> Vec<Cid> {
+        let names = self.names(part).into_iter();
+        names
+            .filter_map(|name| name.strip_suffix(".car")?.parse().ok())
+            .collect()
     }
 
     fn at(&self, what: &str) -> String {
