@@ -33,6 +33,12 @@ pub struct FileMeta {
     pub last_modified: i64,
 }
 
+/// The URL that JavaScript shows for a file of [`PUBLIC_FILES`]. It is not stored.
+#[must_use]
+pub fn public_url(content: &Link) -> String {
+    format!("https://{content}.ipfs.w3s.link/")
+}
+
 /// The block of a file's content.
 #[must_use]
 pub fn block(content: impl Into<Bytes>) -> Block {

@@ -31,7 +31,12 @@ pub(crate) struct True;
 
 impl<'de> Deserialize<'de> for True {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bool::deserialize(deserializer).map(|_| True)
+        match bool::deserialize(deserializer)? {
+            true => Ok(True),
+            false => Err(D::Error::custom(
+                "the tag of a value without content is true",
+            )),
+        }
     }
 }
 

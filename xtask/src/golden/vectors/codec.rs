@@ -136,12 +136,16 @@ pub(super) fn cbor(vectors: Cbor, report: &mut Report) {
         report.at(format!("cbor.json decode[{at}]"));
         let read = cbor::from_slice::<Value>(&v.hex.0);
         match v.value {
-            Some(value) if !v.error => {
+            Some(value) => {
+                report.eq("whether it is an error", &v.error, &false);
                 if let Some(read) = report.ok("decoding", read) {
                     report.eq("the decoded value", &Some(read), &value.value().ok());
                 }
             }
-            _ => report.err("the input", read),
+            None => {
+                report.eq("whether it is an error", &v.error, &true);
+                report.err("the input", read);
+            }
         }
     }
     for (at, v) in vectors.doc_blocks.into_iter().enumerate() {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use firebrick_core::cbor::{self, Value};
 use firebrick_core::charwise::{self, Key};
+use firebrick_core::index::{self, Row};
 use firebrick_core::prolly::{self, Entry, RowKey, TreeKey};
-use firebrick_core::{Block, Cid, index};
+use firebrick_core::{Block, Cid};
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::super::Report;
 use super::super::tagged::{Hex, Tagged};
@@ -125,6 +126,8 @@ pub(super) struct Prolly {
 #[serde(rename_all = "camelCase")]
 struct Case {
     name: String,
+    /// What the map function emits.
+    style: String,
     by_id: Tree,
     by_key: Tree,
     updates: Vec<Update>,
@@ -144,6 +147,8 @@ struct Tree {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Update {
+    /// The documents that changed; a deleted one has no value.
+    changed: Vec<Changed>,
     /// Keys to remove (one item) and entries to set (two items).
     by_id_ops: Vec<Vec<Json>>,
     by_key_ops: Vec<Vec<Json>>,
@@ -159,6 +164,14 @@ struct Update {
     js_error: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Changed {
+    id: String,
+    value: Option<Json>,
+    #[serde(default)]
+    del: bool,
+}
+
 pub(super) fn prolly(vectors: &Prolly, report: &mut Report) {
     for case in &vectors.cases {
         let place = format!("prolly.json {}", case.name);
@@ -169,6 +182,8 @@ pub(super) fn prolly(vectors: &Prolly, report: &mut Report) {
             if update.js_error.is_some() {
                 break;
             }
+            report.at(format!("{place} updates[{at}] changed"));
+            changed(&case.style, update, &by_id, report);
             report.at(format!("{place} updates[{at}] byId"));
             by_id.update::<String>(
                 &update.by_id_ops,
@@ -188,6 +203,69 @@ pub(super) fn prolly(vectors: &Prolly, report: &mut Report) {
             });
         }
     }
+}
+
+/// The operations of an update are those of the documents that changed: rows of the old versions
+/// go, rows of the new ones come.
+fn changed(style: &str, update: &Update, before: &Entries, report: &mut Report) {
+    let mut rows = Vec::new();
+    for document in &update.changed {
+        report.eq(
+            "whether it is deleted",
+            &document.value.is_none(),
+            &document.del,
+        );
+        if let Some(value) = &document.value {
+            let row = emitted(style, &document.id, value);
+            rows.extend(report.ok("the row", row).flatten());
+        }
+    }
+    let keys: Vec<Json> = rows.iter().map(|row| json!([row.key, row.id])).collect();
+    let split = |ops: &[Vec<Json>]| -> (Vec<Json>, Vec<Json>) {
+        let (old, new): (Vec<_>, Vec<_>) = ops.iter().cloned().partition(|op| op.len() == 1);
+        let mut old: Vec<Json> = old.into_iter().flatten().collect();
+        old.sort_by_key(Json::to_string);
+        (old, new.into_iter().map(Json::Array).collect())
+    };
+    let found = update.changed.iter().filter_map(|document| {
+        let (id, key) = before.0.get(&json!(document.id).to_string())?;
+        Some((id.clone(), key.clone()))
+    });
+    let (mut old_ids, mut old_keys): (Vec<Json>, Vec<Json>) = found.unzip();
+    old_ids.sort_by_key(Json::to_string);
+    old_keys.sort_by_key(Json::to_string);
+    let by_id = rows
+        .iter()
+        .zip(&keys)
+        .map(|(row, key)| json!([row.id, key]));
+    let expected = (old_ids, by_id.collect());
+    report.eq("byIdOps", &split(&update.by_id_ops), &expected);
+    let by_key = rows
+        .iter()
+        .zip(&keys)
+        .map(|(row, key)| json!([key, row.value.to_json()]));
+    let expected = (old_keys, by_key.collect());
+    report.eq("byKeyOps", &split(&update.by_key_ops), &expected);
+}
+
+/// The row of a document.
+fn emitted(style: &str, id: &str, document: &Json) -> Result<Option<Row>, String> {
+    let (key, value) = match style {
+        "n" | "s" => (document[style].clone(), Json::Null),
+        "[s,n] with value" => {
+            let x = &document["x"];
+            let value = if *x == json!(0) {
+                Json::Null
+            } else {
+                json!({ "x": x })
+            };
+            (json!([document["s"], document["n"]]), value)
+        }
+        other => return Err(format!("an unknown style {other:?}")),
+    };
+    let key = Value::from_json(&key).map_err(|e| e.to_string())?;
+    let value = Value::from_json(&value).map_err(|e| e.to_string())?;
+    Row::emit(id, &key, value).map_err(|e| e.to_string())
 }
 
 /// A key in JSON: an id, or a key and an id.

@@ -30,6 +30,9 @@ struct EmptyRoot {
 #[derive(Deserialize)]
 struct Sequence {
     name: String,
+    /// Whether there may be such steps.
+    deletes: bool,
+    batches: bool,
     steps: Vec<Step>,
     entries: Vec<(String, Cid)>,
     gets: BTreeMap<String, Option<Cid>>,
@@ -114,6 +117,11 @@ impl Step {
 }
 
 fn sequence(v: &Sequence, report: &mut Report) {
+    report.at(format!("pail.json {}", v.name));
+    let deletes = v.steps.iter().any(|step| step.del.is_some());
+    let batches = v.steps.iter().any(|step| step.batch.is_some());
+    report.check(v.deletes || !deletes, || "it has deletes".into());
+    report.check(v.batches || !batches, || "it has batches".into());
     let blocks = MemoryBlocks::new();
     let mut stored = Tree::empty();
     // The same versions without storing any: all shards stay in memory.
