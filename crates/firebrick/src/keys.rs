@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::Builder;
-use crate::store::StoreKey;
+use crate::store::{StoreError, StoreKey};
 
 /// A directory of key files in the format's JSON (format §9), one file per key name, readable only
 /// by the owner. The JavaScript implementation reads and writes the same files.
@@ -179,9 +179,29 @@ impl KeyRing {
             (None, Some(_)) => Some(Keybag::default_location()?),
             (None, None) => None,
         };
-        let mut keys = match &keybag {
-            Some(keybag) => keybag.load_or_create(&name, generate)?,
-            None => KeySet::new(name, generate()),
+        let place = keybag.as_ref().zip(options.path.as_deref());
+        let exists = place.is_some_and(|(_, path)| store_exists(path));
+        // Only a new database gets new keys: made-up ones would read nothing that is there.
+        let store_key = match place {
+            Some((keybag, path)) if exists => {
+                Some(existing_key(keybag, &local_name(ledger), path)?)
+            }
+            Some((_, path)) if options.read_only => {
+                return Err(StoreError::NotFound {
+                    path: path.to_owned(),
+                }
+                .into());
+            }
+            Some((keybag, _)) => Some(keybag.load_or_create(&local_name(ledger), generate)?),
+            None => None,
+        };
+        let store_key = store_key.map(|keys| store_key_of(&keys));
+        let mut keys = match (&keybag, &options.path) {
+            (Some(keybag), Some(path)) if exists && options.key.is_none() => {
+                existing_key(keybag, &name, path)?
+            }
+            (Some(keybag), _) => keybag.load_or_create(&name, generate)?,
+            (None, _) => KeySet::new(name, generate()),
         };
         if let Some(text) = &options.key {
             let key =
@@ -191,10 +211,6 @@ impl KeyRing {
             keys.set_default(&id)
                 .map_err(|error| Error::Keys(error.to_string()))?;
         }
-        let store_key = match (&keybag, &options.path) {
-            (Some(keybag), Some(path)) => Some(local_key(keybag, ledger, path, generate)?),
-            _ => None,
-        };
         Ok((
             Self {
                 keys: Some(RwLock::new(keys)),
@@ -274,29 +290,23 @@ impl KeyRing {
     }
 }
 
-/// The key of the store at `path`. A store that exists needs the key it was made with; a new one
-/// would only lock its owner out.
-fn local_key(
-    keybag: &Keybag,
-    ledger: &str,
-    path: &Path,
-    generate: impl FnOnce() -> Key,
-) -> Result<StoreKey> {
-    let name = local_name(ledger);
-    let keys = if path.join("firebrick.json").is_file() {
-        keybag.key_set(&name)?.ok_or_else(|| {
-            Error::Keys(format!(
-                "the database at {} needs the key {name}, which is not in the keybag {}; name the keybag it was made with, or restore the key file",
-                path.display(),
-                keybag.directory().display(),
-            ))
-        })?
-    } else {
-        keybag.load_or_create(&name, generate)?
-    };
-    Ok(StoreKey::new(
-        keys.default_key().subkey("firebrick local store"),
-    ))
+fn store_exists(path: &Path) -> bool {
+    path.join("firebrick.json").is_file()
+}
+
+/// Keys of the database at `path`, which exists and was made with them.
+fn existing_key(keybag: &Keybag, name: &str, path: &Path) -> Result<KeySet> {
+    keybag.key_set(name)?.ok_or_else(|| {
+        Error::Keys(format!(
+            "the database at {} needs the key {name}, which is not in the keybag {}; name the keybag it was made with, or restore the key file",
+            path.display(),
+            keybag.directory().display(),
+        ))
+    })
+}
+
+fn store_key_of(keys: &KeySet) -> StoreKey {
+    StoreKey::new(keys.default_key().subkey("firebrick local store"))
 }
 
 /// The keys of a ledger. See [`Database::keys`](crate::Database::keys).
