@@ -47,6 +47,13 @@ struct Inner {
     path: Option<std::path::PathBuf>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.trackers.stop();
+        self.ledger.abandon();
+    }
+}
+
 /// What a database holds and costs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -220,6 +227,14 @@ impl Database {
     }
 
     fn block(&self, id: &str) -> Result<Option<Bytes>> {
+        let block = self.look_up(id);
+        if let Err(error) = &block {
+            self.inner.ledger.source.note_unreadable(error);
+        }
+        block
+    }
+
+    fn look_up(&self, id: &str) -> Result<Option<Bytes>> {
         self.inner.ledger.ensure_open()?;
         let snapshot = self.inner.ledger.snapshot();
         let source = &self.inner.ledger.source;
@@ -362,7 +377,7 @@ impl Database {
     /// [`Error::Store`] if the last sync fails.
     pub async fn close(&self) -> Result<CloseReport> {
         let report = self.inner.trackers.close().await;
-        self.inner.ledger.close().await?;
+        self.inner.ledger.close()?;
         Ok(report)
     }
 
@@ -372,7 +387,7 @@ impl Database {
     /// [`Error::Store`] if files cannot be deleted.
     pub async fn destroy(&self) -> Result<()> {
         self.inner.trackers.abort().await;
-        self.inner.ledger.close().await?;
+        self.inner.ledger.close()?;
         match &self.inner.path {
             Some(path) => Self::destroy_path(path),
             None => Ok(()),

@@ -130,6 +130,14 @@ impl Error {
         }
     }
 
+    /// The block that is not here, or cannot be read any more, if that is the cause.
+    pub(crate) fn unreadable(&self) -> Option<Cid> {
+        match self {
+            Self::Store(StoreError::Corrupt { cid, .. }) => Some(*cid),
+            other => other.missing(),
+        }
+    }
+
     /// The block whose absence is the cause, if it is one.
     pub(crate) fn missing(&self) -> Option<Cid> {
         match self {

@@ -187,11 +187,11 @@ impl Ledger {
 
     /// Refuses what comes, lets the pipeline finish what was accepted, saves what is only in
     /// memory, and gives the store up.
-    pub(crate) async fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.pipeline.stop(self).await;
+        self.pipeline.stop(self);
         *self
             .published
             .write()
@@ -203,6 +203,18 @@ impl Ledger {
         };
         self.store().close()?;
         result
+    }
+
+    /// What dropping the last handle of a database does that was not closed: everything that was
+    /// accepted goes to the disk, and the directory can be opened again at once, although tasks
+    /// and threads that are about to end still hold the ledger. In a simulation nothing is done: a
+    /// crash drops the handle too.
+    pub(crate) fn abandon(&self) {
+        if self.pipeline.is_threaded()
+            && let Err(error) = self.close()
+        {
+            tracing::warn!(%error, "a database that was dropped without being closed");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, Snapshot, missing_document};
+use crate::store::StoreError;
 
 /// A document of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -98,7 +99,7 @@ impl AllDocs {
         }
     }
 
-    /// All rows at once.
+    /// All rows at once. [`AllDocs::rows`] goes on after a document that cannot be read.
     ///
     /// # Errors
     /// The first error of [`AllDocs::stream`].
@@ -111,6 +112,7 @@ impl AllDocs {
     /// # Errors
     /// The store's.
     pub async fn ids(self) -> Result<Vec<String>> {
+        self.ledger.ensure_open()?;
         let tombstone = document::TOMBSTONE.cid;
         let entries = self.entries(self.after.clone());
         let wanted = entries.filter(|entry| match entry {
@@ -129,13 +131,14 @@ impl AllDocs {
     /// The store's.
     pub fn count(self) -> Result<usize> {
         let tombstone = document::TOMBSTONE.cid;
+        self.ledger.ensure_open()?;
         let mut count = 0;
-        for entry in self.entries(self.after.clone()) {
+        let mut entries = self.entries(self.after.clone());
+        while count < self.limit
+            && let Some(entry) = entries.next()
+        {
             let (id, cid) = entry?;
             count += usize::from(id != document::GENESIS_KEY && (self.deleted || cid != tombstone));
-            if count == self.limit {
-                break;
-            }
         }
         Ok(count)
     }
@@ -158,13 +161,19 @@ pub struct Rows<T> {
     listing: AllDocs,
     next_after: Option<String>,
     left: usize,
-    batch: std::vec::IntoIter<(String, Cid, Option<Bytes>)>,
+    batch: std::vec::IntoIter<(String, Cid, Result<Option<Bytes>, StoreError>)>,
     ended: bool,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Rows<T> {
+    fn noted(&self, error: Error) -> Error {
+        self.listing.ledger.source.note_unreadable(&error);
+        error
+    }
+
     fn fill(&mut self) -> Result<()> {
+        self.listing.ledger.ensure_open()?;
         let tombstone = document::TOMBSTONE.cid;
         let mut entries = Vec::with_capacity(ROWS_AT_ONCE.min(self.left));
         let mut last = None;
@@ -183,7 +192,12 @@ impl<T> Rows<T> {
         self.ended = last.is_none();
         self.next_after = last;
         let cids: Vec<Cid> = entries.iter().map(|(_, cid)| *cid).collect();
-        let blocks = self.listing.ledger.source.documents(&cids)?;
+        let source = &self.listing.ledger.source;
+        let blocks: Vec<Result<Option<Bytes>, StoreError>> = match source.documents(&cids) {
+            Ok(blocks) => blocks.into_iter().map(Ok).collect(),
+            // One damaged document does not keep back its neighbours.
+            Err(_) => cids.iter().map(|cid| source.document(cid)).collect(),
+        };
         let rows = entries
             .into_iter()
             .zip(blocks)
@@ -203,8 +217,10 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             }
             if let Some((id, cid, bytes)) = self.batch.next() {
                 self.left -= 1;
-                let Some(bytes) = bytes else {
-                    return Some(Err(missing_document(cid, &id)));
+                let bytes = match bytes {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => return Some(Err(self.noted(missing_document(cid, &id)))),
+                    Err(error) => return Some(Err(self.noted(error.into()))),
                 };
                 let doc = document::decode::<T>(&bytes).map_err(Error::from);
                 return Some(doc.map(|doc| Row { id, doc }));
@@ -214,7 +230,7 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             }
             if let Err(error) = self.fill() {
                 self.ended = true;
-                return Some(Err(error));
+                return Some(Err(self.noted(error)));
             }
         }
     }
@@ -272,6 +288,15 @@ impl Changes {
     /// # Errors
     /// [`Error::MissingBlock`] if an event or document is not here, the store's errors.
     pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<Change<T>>> {
+        let rows = self.all_rows();
+        if let Err(error) = &rows {
+            self.ledger.source.note_unreadable(error);
+        }
+        rows
+    }
+
+    fn all_rows<T: DeserializeOwned>(&self) -> Result<Vec<Change<T>>> {
+        self.ledger.ensure_open()?;
         let source = &self.ledger.source;
         let changes = clock::changes_since(source, &self.snapshot.head, &self.since, self.limit)?;
         let mut rows = Vec::with_capacity(changes.len());

@@ -18,9 +18,11 @@ mod status;
 mod task;
 mod timed;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+
+use firebrick_core::{Cid, clock};
 
 use tokio::sync::{Notify, watch};
 
@@ -31,7 +33,7 @@ pub use self::status::{Missing, Pending, RemoteStatus, State, Traffic};
 use self::record::{RECORDS, Record, record_key};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayError};
 use crate::ledger::Ledger;
 
 /// How long `close` and `detach` wait for what is still to be pushed.
@@ -47,10 +49,13 @@ struct Shared {
     asked: AtomicU64,
     /// How the last round ended.
     rounds: watch::Sender<Round>,
-    /// Heads that the remote holds, and the events that it lacked after the last round.
-    acked: watch::Sender<Acked>,
+    /// Heads that the remote holds, as of the last round that went well.
+    acked: watch::Sender<Vec<Cid>>,
+    /// The error behind [`State::Failed`], if a gateway gave it.
+    failure: Mutex<Option<GatewayError>>,
     wake: Notify,
-    stop: AtomicBool,
+    stop: watch::Sender<bool>,
+    ledger: Weak<Ledger>,
     ended: watch::Sender<bool>,
 }
 
@@ -63,20 +68,45 @@ struct Round {
     clean: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Acked {
-    heads: Vec<firebrick_core::Cid>,
-    lacking: usize,
-}
-
 impl Shared {
     fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        *self.stop.borrow()
     }
 
     fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake.notify_one();
+        self.stop.send_replace(true);
+    }
+
+    /// Ends when the task is told to stop.
+    async fn stopped(&self) {
+        // Fails only when the sender is gone, which `self` holds.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Local events that the remote is not known to hold.
+    fn lacking(&self) -> usize {
+        let Some(ledger) = self.ledger.upgrade() else {
+            return 0;
+        };
+        let (head, acked) = (ledger.snapshot().head.clone(), self.acked.borrow().clone());
+        clock::difference(&ledger.source, &head, &acked).map_or(1, |events| events.len())
+    }
+
+    /// Whether the remote is known to hold these events.
+    fn holds(&self, events: &[Cid]) -> Result<bool> {
+        let acked = self.acked.borrow().clone();
+        if events.iter().all(|event| acked.contains(event)) {
+            return Ok(true);
+        }
+        let Some(ledger) = self.ledger.upgrade() else {
+            return Err(Error::Closed);
+        };
+        for event in events {
+            if !clock::contains(&ledger.source, &acked, event)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -109,7 +139,7 @@ impl Trackers {
         let gateway = remote.connect(&self.ledger.env)?;
         let url = gateway.url().to_owned();
         let mut attached = self.lock();
-        attached.retain(|attachment| !attachment.is_detached());
+        attached.retain(|attachment| !attachment.shared().stopping());
         if let Some(known) = attached.iter().find(|attachment| attachment.url() == url) {
             return Ok(known.clone());
         }
@@ -145,12 +175,11 @@ impl Trackers {
             status: watch::Sender::new(RemoteStatus::new(name.to_owned(), url.to_owned())),
             asked: AtomicU64::new(0),
             rounds: watch::Sender::new(Round::default()),
-            acked: watch::Sender::new(Acked {
-                heads: record.acked.clone(),
-                lacking: 0,
-            }),
+            acked: watch::Sender::new(record.acked.clone()),
+            failure: Mutex::default(),
             wake: Notify::new(),
-            stop: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            ledger: Arc::downgrade(&self.ledger),
             ended: watch::Sender::new(false),
         });
         let task = task::Task::new(
@@ -234,19 +263,17 @@ impl Trackers {
         }
     }
 
+    /// Tells every task to stop: the last handle of a database takes its tasks along.
+    pub(crate) fn stop(&self) {
+        for attachment in self.lock().drain(..) {
+            attachment.shared().stop();
+        }
+    }
+
     /// Stops every task at once.
     pub(crate) async fn abort(&self) {
         for attachment in self.all() {
             attachment.end().await;
-        }
-    }
-}
-
-impl Drop for Trackers {
-    /// The last handle of a database that was not closed takes its tasks along.
-    fn drop(&mut self) {
-        for attachment in self.lock().drain(..) {
-            attachment.shared().stop();
         }
     }
 }

@@ -44,7 +44,7 @@ impl Ledger {
                 Some(_) => self.source.known_generation(&block.cid)?.is_some(),
                 None => self.source.contains(&block.cid)?,
             };
-            if known {
+            if known && !self.source.is_lost(&block.cid) {
                 continue;
             }
             done.fresh += 1;

@@ -145,7 +145,12 @@ impl Pipeline {
         self.signal.notify_one();
     }
 
-    pub(super) async fn stop(&self, ledger: &Ledger) {
+    /// Whether there are threads, which keep a database alive that nobody holds any more.
+    pub(super) fn is_threaded(&self) -> bool {
+        self.threads
+    }
+
+    pub(super) fn stop(&self, ledger: &Ledger) {
         self.wake(|signals| signals.stop = true);
         self.tidy.notify_all();
         let threads = std::mem::take(&mut *lock(&self.running));
@@ -318,6 +323,7 @@ impl Ledger {
         match self.commit_group(writer, &group) {
             Ok(snapshot) => self.acknowledge(group, snapshot),
             Err(error) => {
+                self.source.note_unreadable(&error);
                 for request in group {
                     let _ = request.reply.send(Err(error.again()));
                 }

@@ -1,14 +1,15 @@
 //! Where the core finds shards and events: byte-bounded caches over the store.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::clock::{ClockError, Event, EventSource};
 use firebrick_core::pail::{PailError, Shard, ShardSource};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::store::{Store, StoreError};
@@ -58,7 +59,18 @@ pub(crate) struct Source {
     generations: Cache<Cid, u64, BytesHeld>,
     /// Generations of events that arrived before their parents, until their head is applied.
     derived: Mutex<HashMap<Cid, u64>>,
+    lost: Lost,
 }
+
+/// Blocks that belong here and could not be read. Whatever remote has them brings them back.
+struct Lost {
+    blocks: Mutex<HashSet<Cid>>,
+    /// Counts the additions.
+    changed: watch::Sender<u64>,
+}
+
+/// Lost blocks remembered at most; the others are noticed again when they are read.
+const MOST_LOST: usize = 10_000;
 
 impl Source {
     /// Caches of `budget` bytes in all.
@@ -71,6 +83,10 @@ impl Source {
             events: cache(budget * 7 / 100, 300),
             generations: cache(budget * 3 / 100, ENTRY_BYTES),
             derived: Mutex::default(),
+            lost: Lost {
+                blocks: Mutex::default(),
+                changed: watch::Sender::new(0),
+            },
         }
     }
 
@@ -112,6 +128,47 @@ impl Source {
 
     pub(crate) fn remember_event(&self, cid: Cid, event: Arc<Event>) {
         self.events.insert(cid, event);
+    }
+
+    fn lost(&self) -> MutexGuard<'_, HashSet<Cid>> {
+        let blocks = self.lost.blocks.lock();
+        blocks.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers which block an error is about, so that a remote is asked for it.
+    pub(crate) fn note_unreadable(&self, error: &Error) {
+        let Some(cid) = error.unreadable() else {
+            return;
+        };
+        let mut lost = self.lost();
+        if lost.len() < MOST_LOST && lost.insert(cid) {
+            drop(lost);
+            self.lost.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    pub(crate) fn is_lost(&self, cid: &Cid) -> bool {
+        let lost = self.lost();
+        !lost.is_empty() && lost.contains(cid)
+    }
+
+    /// The blocks that were noted and are still not here.
+    pub(crate) fn still_lost(&self) -> Result<Vec<Cid>, StoreError> {
+        let noted: Vec<Cid> = self.lost().iter().copied().collect();
+        let mut still = Vec::new();
+        for cid in noted {
+            if self.contains(&cid)? {
+                self.lost().remove(&cid);
+            } else {
+                still.push(cid);
+            }
+        }
+        Ok(still)
+    }
+
+    /// Wakes when another block is found to be lost.
+    pub(crate) fn lost_changed(&self) -> watch::Receiver<u64> {
+        self.lost.changed.subscribe()
     }
 
     /// Whether the block is here, without reading it.

@@ -1,7 +1,7 @@
 //! The handle on an attached remote.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firebrick_core::Cid;
@@ -138,25 +138,44 @@ impl Attachment {
                 remote: remote(),
                 cause: cause.clone(),
             }),
-            State::Failed { cause } => Err(Error::Config(format!(
-                "syncing with {} failed: {cause}",
-                remote()
-            ))),
+            State::Failed { cause } => Err(self.failure(cause)),
             State::Detached => Err(self.detached()),
             _ => Ok(()),
         }
     }
 
-    /// Waits until the remote holds this write.
+    fn failure(&self, cause: &str) -> Error {
+        let failure = self.shared.failure.lock();
+        match &*failure.unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Error::Gateway(error.clone()),
+            None => Error::Config(format!("syncing with {} failed: {cause}", self.name())),
+        }
+    }
+
+    /// Waits until the remote holds this write. What else is going on there does not matter.
     ///
     /// # Errors
-    /// [`Error::Detached`] if the attachment ends before.
+    /// [`Error::Detached`] if the attachment ends before, and what keeps anything from being
+    /// pushed and only the caller can mend.
     pub async fn reached(&self, written: &Written) -> Result<()> {
-        // A clean round that began after the write covers it.
-        if self.shared.acked.borrow().heads == written.head {
+        let mut rounds = self.shared.rounds.subscribe();
+        if self.shared.holds(&written.head)? {
             return Ok(());
         }
-        self.synced().await
+        let number = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.wake.notify_one();
+        loop {
+            let round = *rounds.borrow_and_update();
+            if self.shared.holds(&written.head)? {
+                return Ok(());
+            }
+            if round.asked >= number {
+                self.obstacle()?;
+            } else if self.is_detached() {
+                return Err(self.detached());
+            }
+            rounds.changed().await.map_err(|_| self.detached())?;
+        }
     }
 
     /// Pushes what is left, within some seconds, and ends the syncing. Never hangs.
@@ -169,7 +188,7 @@ impl Attachment {
         self.end().await;
         DetachReport {
             remote: self.shared.name.clone(),
-            unpushed: self.shared.acked.borrow().lacking,
+            unpushed: self.shared.lacking(),
         }
     }
 

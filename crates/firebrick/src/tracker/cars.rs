@@ -11,6 +11,7 @@ use firebrick_core::header::CarHeader;
 use firebrick_core::keys::KeyId;
 use firebrick_core::{Block, Cid, document};
 use futures_util::StreamExt as _;
+use hashbrown::HashSet;
 
 use super::record::{CarRecord, car_key, decode_list, encode_list};
 use super::task::Task;
@@ -178,6 +179,34 @@ impl Task {
             .map_err(|_| Error::Closed)?
     }
 
+    /// Reads again those CARs that hold blocks which were here and cannot be read any more.
+    pub(super) async fn heal(&mut self) -> Result<()> {
+        let lost: HashSet<Cid> = self.ledger.source.still_lost()?.into_iter().collect();
+        if !lost.is_subset(&self.looked_for) {
+            for car in self.cars.keys().copied().collect::<Vec<_>>() {
+                // What is in it may be lost too; then it has to be looked at.
+                let holds = self.blocks_of(&car).map_or(true, |blocks| {
+                    blocks.is_empty() || blocks.iter().any(|block| lost.contains(block))
+                });
+                if holds && !self.healing.contains(&car) {
+                    self.healing.push(car);
+                }
+            }
+        }
+        self.looked_for = lost;
+        for car in std::mem::take(&mut self.healing) {
+            let known = self.cars.remove(&car);
+            self.fetch([car]).await?;
+            if !self.cars.contains_key(&car) {
+                self.healing.push(car);
+                self.cars.extend(known.map(|known| (car, known)));
+            } else if known.is_some_and(|known| known.replaced) {
+                self.mark_replaced(car)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The header of a CAR that is here.
     pub(super) fn header(&mut self, car: &Cid) -> Result<Option<Arc<CarHeader>>> {
         if let Some(header) = self.headers.get(car) {
@@ -210,6 +239,16 @@ impl Task {
             .store()
             .block(&record.list)?
             .map_or_else(Vec::new, |list| decode_list(&list)))
+    }
+
+    /// Whether a CAR can be read at the remote.
+    pub(super) async fn is_whole(&self, car: &Cid) -> Result<bool> {
+        match self.gateway.get_car(car).await {
+            Ok(Some(bytes)) => Ok(open(&self.ledger.keys, car, bytes).is_ok()),
+            Ok(None) => Ok(false),
+            Err(error) if error.is_retryable() => Err(error.into()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Puts a CAR back that the remote has lost or damaged. All its blocks are here, so it can be

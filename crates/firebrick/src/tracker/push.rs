@@ -53,6 +53,7 @@ impl Task {
     /// Sends what the remote's heads lack, documents and events first, the announcement last.
     pub(super) async fn push(&mut self, listing: &Listing, pulled: &Pulled) -> Result<()> {
         if !self.gateway.capabilities().write || self.ledger.read_only {
+            self.record.acked.clone_from(&pulled.covered);
             return Ok(());
         }
         let again = self.confirm(listing, pulled).await?;
@@ -124,6 +125,12 @@ impl Task {
             {
                 continue;
             }
+            // Whoever asks may only lack the key, or somebody else was faster.
+            if listing.wants.contains(&car) && self.is_whole(&car).await? {
+                self.restored
+                    .insert(car, now + super::task::LOOK_AGAIN_AT_WHOLE);
+                continue;
+            }
             complete &= self.restore(car).await?;
             self.restored.insert(car, now);
         }
@@ -163,9 +170,11 @@ impl Task {
 
     /// CARs that cannot be read at the second attempt either: whoever has their blocks may help.
     fn wants(&self) -> Vec<Cid> {
-        let asking = self.troubles.iter().filter(|(_, trouble)| {
-            trouble.tries >= 2 && !matches!(trouble.kind, super::cars::TroubleKind::NeedsKey(_))
-        });
+        // A CAR whose key is unknown may be one whose key's name is damaged.
+        let asking = self
+            .troubles
+            .iter()
+            .filter(|(_, trouble)| trouble.tries >= 2);
         let mut wants: Vec<Cid> = asking.map(|(car, _)| *car).collect();
         wants.sort_unstable();
         wants.truncate(WANTS_MAX);

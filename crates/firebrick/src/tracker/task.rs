@@ -1,13 +1,13 @@
 //! The loop of one remote: a round, then waiting for a reason for the next.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use firebrick_core::Cid;
 use firebrick_core::clock;
 use firebrick_core::header::CarHeader;
-use futures_util::future::{FutureExt as _, select_all};
+use futures_util::future::{Either, FutureExt as _, select, select_all};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use hashbrown::{HashMap, HashSet};
 
@@ -16,9 +16,9 @@ use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, Record, car_prefix, record_key};
 use super::status::{Missing, State};
 use super::timed::Timed;
-use super::{Acked, Round, Shared, malformed};
+use super::{Round, Shared, malformed};
 use crate::error::{Error, Result};
-use crate::gateway::{Gateway, GatewayErrorKind};
+use crate::gateway::{Gateway, GatewayError, GatewayErrorKind};
 use crate::ledger::Ledger;
 
 /// A look at the remote even if nothing hints at a change.
@@ -32,6 +32,8 @@ const QUIET: Duration = Duration::from_millis(150);
 const SLOT_GRACE: Duration = Duration::from_secs(30);
 /// How often slots are compared.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How much later a CAR that somebody cannot read, and that is fine, is looked at again.
+pub(super) const LOOK_AGAIN_AT_WHOLE: Duration = Duration::from_secs(55);
 /// A CAR is not restored again sooner than this.
 pub(super) const RESTORE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -70,6 +72,10 @@ pub(super) struct Task {
     /// The CARs that should be at the remote were looked for in this run.
     pub(super) audited: bool,
     pub(super) restored: HashMap<Cid, Duration>,
+    /// CARs that hold blocks which were lost here, and that have not been read again yet.
+    pub(super) healing: Vec<Cid>,
+    /// The lost blocks that were looked for.
+    pub(super) looked_for: HashSet<Cid>,
     /// The head that we last made the shared pointer show, and by which CAR.
     pub(super) pointed: Option<Vec<Cid>>,
     pub(super) pointed_at: Option<Cid>,
@@ -120,6 +126,8 @@ impl Task {
             wants_told: Vec::new(),
             audited: false,
             restored: HashMap::new(),
+            healing: Vec::new(),
+            looked_for: HashSet::new(),
             pointed: None,
             pointed_at: None,
             dominated: HashMap::new(),
@@ -137,22 +145,34 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut moved = self.ledger.moved();
         let mut keys = self.ledger.keys.changed();
+        let mut lost = self.ledger.source.lost_changed();
         let mut hints: BoxStream<'static, ()> = self.gateway.watch();
         while !self.shared.stopping() {
             let asked = self.shared.asked.load(Ordering::Acquire);
             moved.mark_unchanged();
             keys.mark_unchanged();
-            let outcome = self.round().await;
-            let (state, clean, wait) = self.judge(outcome);
-            self.end_round(state, asked, clean);
-            if self.shared.stopping() {
-                break;
-            }
+            lost.mark_unchanged();
+            let shared = Arc::clone(&self.shared);
+            let round = {
+                let (round, stopped) = (self.round(), shared.stopped());
+                futures_util::pin_mut!(round, stopped);
+                match select(round, stopped).await {
+                    Either::Left((outcome, _)) => outcome,
+                    // Whatever the remote does, a task that is told to stop stops. Every step of a
+                    // round can be the last one: a process can be killed at any time too.
+                    Either::Right(_) => break,
+                }
+            };
+            let went_well = round.is_ok();
+            let (state, clean, wait) = self.judge(round);
+            self.end_round(state, asked, clean, went_well);
             let ended = {
                 let reasons = [
+                    shared.stopped().map(|()| false).boxed(),
                     self.shared.wake.notified().map(|()| false).boxed(),
                     moved.changed().map(|_| false).boxed(),
                     keys.changed().map(|_| false).boxed(),
+                    lost.changed().map(|_| false).boxed(),
                     hints.next().map(|hint| hint.is_none()).boxed(),
                     self.shared.env.sleep(wait).map(|()| false).boxed(),
                 ];
@@ -173,6 +193,7 @@ impl Task {
             self.gateway.prepare().await?;
             self.prepared = true;
         }
+        self.heal().await?;
         let listing = self.list().await?;
         let listing = self.with_orphans(listing).await?;
         let pulled = self.pull(&listing).await?;
@@ -191,11 +212,11 @@ impl Task {
         self.failures = 0;
         self.offline_since_ms = None;
         let head = self.ledger.snapshot().head.clone();
-        let pushed = !self.gateway.capabilities().write
-            || head.iter().all(|event| self.record.acked.contains(event));
+        let pushed = head.iter().all(|event| self.record.acked.contains(event));
+        let read_only = !pushed && !self.gateway.capabilities().write;
         let clean = pulled.pending.is_empty() && pushed;
         let (needs_key, pending) = (pulled.needs_key, pulled.pending);
-        let wait = self.next_look(!pushed);
+        let wait = self.next_look(!pushed && !read_only);
         self.shared.status.send_if_modified(|status| {
             let changed = status.pending != pending;
             status.pending = pending;
@@ -205,6 +226,13 @@ impl Task {
             Some(key) => State::NeedsKey {
                 fingerprint: key.to_string(),
             },
+            None if read_only => self.failed(GatewayError::new(
+                GatewayErrorKind::ReadOnly,
+                format!(
+                    "{} can only be read, so what was written here stays here; make it writable, or attach another remote as well",
+                    self.shared.url
+                ),
+            )),
             None if clean && self.missing.is_empty() => State::UpToDate,
             None => self.syncing(),
         };
@@ -212,6 +240,7 @@ impl Task {
     }
 
     fn judge_error(&mut self, error: Error) -> (State, bool, Duration) {
+        self.ledger.source.note_unreadable(&error);
         let cause = error.to_string();
         tracing::debug!(remote = %self.shared.name, cause, "a round failed");
         self.last_error = Some(cause.clone());
@@ -244,9 +273,24 @@ impl Task {
                     cause,
                 }
             }
-            _ => State::Failed { cause },
+            Error::Gateway(error) => self.failed(error),
+            _ => {
+                *self.failure() = None;
+                State::Failed { cause }
+            }
         };
         (state, false, wait)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<GatewayError>> {
+        let failure = self.shared.failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: GatewayError) -> State {
+        let cause = error.to_string();
+        *self.failure() = Some(error);
+        State::Failed { cause }
     }
 
     fn next_look(&self, soon: bool) -> Duration {
@@ -324,20 +368,14 @@ impl Task {
         });
     }
 
-    fn end_round(&mut self, state: State, asked: u64, clean: bool) {
+    fn end_round(&mut self, state: State, asked: u64, clean: bool, went_well: bool) {
         if clean {
             self.progress = Progress::default();
         }
-        let head = self.ledger.snapshot().head.clone();
-        let lacking = match head.iter().all(|event| self.record.acked.contains(event)) {
-            true => 0,
-            false => clock::difference(&self.ledger.source, &head, &self.record.acked)
-                .map_or(1, |events| events.len()),
-        };
-        self.shared.acked.send_replace(Acked {
-            heads: self.record.acked.clone(),
-            lacking,
-        });
+        // A round that fails may have uploaded what it could not announce.
+        if went_well {
+            self.shared.acked.send_replace(self.record.acked.clone());
+        }
         let (traffic, live, error) = (
             self.record.traffic,
             self.record.live.len(),
