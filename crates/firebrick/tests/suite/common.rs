@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebrick::gateway::MemoryRemote;
-use firebrick::{Attachment, Cid, Database, Document, Durability};
+use firebrick::{
+    Attachment, Cid, Database, Document, Durability, RemoteStatus, State as SyncState,
+};
 
 /// No wait of a test is longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -43,6 +45,14 @@ impl Bed {
                 self.dir.path().join("remotes").join(name).display()
             ),
         }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     pub(crate) fn memory_remote(&self, name: &str) -> MemoryRemote {
@@ -166,7 +176,44 @@ pub(crate) async fn converge(databases: &[Database]) -> State {
     first
 }
 
-pub(crate) fn statuses(databases: &[Database]) -> Vec<(String, Vec<firebrick::RemoteStatus>)> {
+/// Waits until the status is one that the test expects.
+pub(crate) async fn until(
+    attachment: &Attachment,
+    what: &str,
+    mut expected: impl FnMut(&RemoteStatus) -> bool,
+) -> RemoteStatus {
+    let mut status = attachment.watch();
+    let wait = status.wait_for(|status| expected(status));
+    match tokio::time::timeout(DEADLINE, wait).await {
+        Ok(status) => status.expect("the status is there").clone(),
+        Err(_) => panic!("not {what}: {:#?}", attachment.status()),
+    }
+}
+
+pub(crate) async fn until_up_to_date(attachment: &Attachment) {
+    until(attachment, "up to date", |status| {
+        status.state == SyncState::UpToDate
+    })
+    .await;
+}
+
+/// Waits until the database holds this document.
+pub(crate) async fn until_here(db: &Database, id: &str) {
+    let mut events = db.subscribe();
+    let wait = async {
+        while db.get::<Document>(id).await.expect("reads").is_none() {
+            events.next().await.expect("is open").expect("computes");
+        }
+    };
+    if tokio::time::timeout(DEADLINE, wait).await.is_err() {
+        panic!(
+            "{id} did not arrive: {:#?}",
+            statuses(std::slice::from_ref(db))
+        );
+    }
+}
+
+pub(crate) fn statuses(databases: &[Database]) -> Vec<(String, Vec<RemoteStatus>)> {
     let of = |db: &Database| db.attachments().iter().map(Attachment::status).collect();
     databases
         .iter()

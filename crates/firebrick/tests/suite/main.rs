@@ -1,5 +1,10 @@
 //! The library as its users see it: one binary, so that it links once.
 
+mod at_rest;
+mod bad_input;
 mod common;
+mod damage;
 mod database;
+mod documents;
+mod processes;
 mod sync;
