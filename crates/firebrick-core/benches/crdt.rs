@@ -295,10 +295,7 @@ fn apart(c: &mut Criterion) {
                         let late = put(&key, value(n << 16), EMPTY_ROOT, &[history.genesis]);
                         let late = history.blocks.add(late);
                         let start = Instant::now();
-                        let head = resolver
-                            .graph()
-                            .advance(&history.blocks, &[top], late)
-                            .unwrap();
+                        let head = resolver.advance(&history.blocks, &[top], late).unwrap();
                         let tree = history.resolve(&mut resolver, &head);
                         total += start.elapsed();
                         let saved = history.blocks.save(&tree);

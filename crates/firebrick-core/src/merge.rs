@@ -7,6 +7,7 @@
 //! reproduce the blocks of a commit exactly.
 
 mod base;
+mod merging;
 mod replay;
 mod resolver;
 mod winners;

@@ -38,7 +38,7 @@ pub struct Graph {
 struct Keys {
     ids: HashTable<u32>,
     text: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     /// For each event one key, or a position in `lists` of a count and so many keys.
     of_event: Vec<u32>,
     lists: Vec<u32>,
@@ -79,8 +79,7 @@ impl Graph {
             + self.ids.capacity() * 5;
         let keys = self.keys.as_ref().map_or(0, |keys| {
             keys.text.capacity()
-                + keys.ends.capacity() * size_of::<usize>()
-                + (keys.of_event.capacity() + keys.lists.capacity()) * 4
+                + (keys.ends.capacity() + keys.of_event.capacity() + keys.lists.capacity()) * 4
                 + keys.ids.capacity() * 5
         });
         events + keys
@@ -238,9 +237,7 @@ fn append(lists: &mut Vec<u32>, list: Vec<u32>) -> Result<u32, ClockError> {
 
 impl Keys {
     fn key(&self, key: u32) -> &[u8] {
-        let at = key as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.text[start..self.ends[at]]
+        text(&self.text, &self.ends, key)
     }
 
     /// Numbers the keys of an event.
@@ -272,17 +269,22 @@ impl Keys {
             return Ok(*id);
         }
         let id = self.ends.len() as u32;
-        if id >= LIST {
-            return Err(ClockError::TooMany(LIST as usize));
-        }
+        let end = u32::try_from(self.text.len() + key.len())
+            .ok()
+            .filter(|_| id < LIST)
+            .ok_or(ClockError::TooMany(id as usize))?;
         self.text.extend_from_slice(key);
-        self.ends.push(self.text.len());
-        let (ends, text) = (&self.ends, &self.text);
-        self.ids.insert_unique(hash, id, |id| {
-            let at = *id as usize;
-            let start = if at == 0 { 0 } else { ends[at - 1] };
-            hasher.hash_one(&text[start..ends[at]])
-        });
+        self.ends.push(end);
+        let (bytes, ends) = (&self.text, &self.ends);
+        self.ids
+            .insert_unique(hash, id, |id| hasher.hash_one(text(bytes, ends, *id)));
         Ok(id)
     }
+}
+
+/// The text of a key, from the texts of all keys and where each ends.
+fn text<'a>(bytes: &'a [u8], ends: &[u32], key: u32) -> &'a [u8] {
+    let at = key as usize;
+    let start = if at == 0 { 0 } else { ends[at - 1] };
+    &bytes[start as usize..ends[at] as usize]
 }

@@ -115,6 +115,7 @@ pub(crate) struct Region<W> {
     pub(crate) ancestor: u32,
     /// By event.
     pub(crate) weights: Vec<W>,
+    flags: Vec<u8>,
     /// Whether the ancestor itself, and with it everything below, is replayed.
     pub(crate) below: bool,
 }
@@ -178,7 +179,16 @@ pub(crate) fn sweep<W: Weigh, S: EventSource>(
         ancestor,
         below: sweep.flags[ancestor as usize] & KEPT != 0,
         weights: sweep.weights,
+        flags: sweep.flags,
     }))
+}
+
+impl<W> Region<W> {
+    /// Whether an event is replayed.
+    pub(crate) fn replays(&self, id: u32) -> bool {
+        let seen = self.flags.get(id as usize).is_some_and(|flags| *flags != 0);
+        seen && (self.below || id != self.ancestor)
+    }
 }
 
 /// The state of a sweep.

@@ -1,4 +1,4 @@
-//! From winners to a tree: which known tree to apply them to.
+//! From winners to a tree, by way of a tree that is known.
 
 use std::borrow::Cow;
 
@@ -25,14 +25,14 @@ pub(super) fn apply_to(
     puts.finish()
 }
 
-/// What the winners of `keys` make of the ancestor's tree `old`, starting from `new`, the tree of
-/// a head. None if there is no way from there by puts alone.
+/// What the winners of `keys` make of the ancestor's tree `old`, starting from `new`, a later tree.
+/// None if there is no way from there by puts alone.
 ///
 /// The result is the same as that of applying the winners to `old`, whatever `new` is: the
 /// difference of the two trees shows each key on which `new` is not what the replay would have
-/// made of it. So a head's tree saves writing what it shares with the result, and need not be
+/// made of it. So a later tree saves writing what it shares with the result, and need not be
 /// trusted.
-pub(super) fn apply_to_head(
+pub(super) fn apply_to_later(
     old: &Tree,
     new: &Tree,
     shards: &impl ShardSource,

@@ -3,13 +3,10 @@
 use std::collections::VecDeque;
 
 use super::MergeError;
-use super::base::{apply_to, apply_to_head};
-use super::winners::Winners;
+use super::merging::Merging;
 use crate::cid::Cid;
-use crate::clock::{
-    ClockError, EventSource, Graph, Longest, Operation, Paths, Region, Weigh, WidePaths, replayed,
-};
-use crate::pail::{PailError, ShardSource, Tree};
+use crate::clock::{ClockError, EventSource, Graph};
+use crate::pail::{ShardSource, Tree};
 
 /// How much a [`Resolver`] may remember and take on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +35,15 @@ impl Default for Limits {
 
 /// Computes the state of head sets, and remembers what makes the next one cheap.
 ///
+/// It answers questions about heads as well, at the speed of memory where it has seen the events
+/// before: asking whether a late event is new means going through all that was written since.
+///
 /// All of it can be forgotten at any time without changing a result.
 #[derive(Debug)]
 pub struct Resolver {
-    limits: Limits,
-    graph: Graph,
-    last: Option<Last>,
+    pub(super) limits: Limits,
+    pub(super) graph: Graph,
+    pub(super) last: Option<Last>,
     /// Newest first.
     trees: VecDeque<(Vec<Cid>, Tree)>,
 }
@@ -51,12 +51,13 @@ pub struct Resolver {
 /// The last merge: a later one with the same ancestor that replays at least the same events differs
 /// from it only in keys that other events win.
 #[derive(Debug)]
-struct Last {
-    ancestor: u32,
-    below: bool,
-    heads: Vec<u32>,
-    winners: Vec<u32>,
-    tree: Tree,
+pub(super) struct Last {
+    pub(super) ancestor: u32,
+    pub(super) below: bool,
+    pub(super) heads: Vec<u32>,
+    /// By key.
+    pub(super) winners: Vec<u32>,
+    pub(super) tree: Tree,
 }
 
 impl Resolver {
@@ -78,36 +79,56 @@ impl Resolver {
     ///
     /// # Errors
     /// [`MergeError`] if a block is missing or damaged, if the events are unrelated, or if more of
-    /// them take part than [`Limits::events`] allows. What was learned so far is kept, so trying
-    /// again is cheap.
+    /// them take part than [`Limits::events`] allows. What was learned so far is kept within the
+    /// limits, so trying again is cheap.
     pub fn resolve(
         &mut self,
         events: &impl EventSource,
         shards: &impl ShardSource,
         head: &[Cid],
     ) -> Result<Tree, MergeError> {
-        let mut heads = head.to_vec();
-        heads.sort_unstable();
-        heads.dedup();
-        if let Some(at) = self.trees.iter().position(|(known, _)| *known == heads) {
-            return Ok(self.trees[at].1.clone());
+        self.resolve_from(events, shards, head, &[])
+    }
+
+    /// [`Self::resolve`], with the help of trees that the caller has at hand, each with the head
+    /// that it belongs to. Their unsaved shards need not be in the source.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_from(
+        &mut self,
+        events: &impl EventSource,
+        shards: &impl ShardSource,
+        head: &[Cid],
+        known: &[(&[Cid], &Tree)],
+    ) -> Result<Tree, MergeError> {
+        let heads = normal(head);
+        let given = known.iter().map(|(head, tree)| (normal(head), *tree));
+        let at_hand: Vec<(Vec<Cid>, Tree)> = given
+            .chain(self.trees.iter().map(|(heads, tree)| (heads.clone(), tree)))
+            .map(|(heads, tree)| (heads, tree.clone()))
+            .collect();
+        if let Some((_, tree)) = at_hand.iter().find(|(known, _)| *known == heads) {
+            return Ok(tree.clone());
         }
-        let tree = match heads.as_slice() {
-            [] => return Ok(Tree::empty()),
-            [head] => return Ok(Tree::at(events.event(head)?.root)),
-            _ => self.merge(events, shards, &heads)?,
-        };
-        self.remember(&heads, &tree);
-        self.trim();
-        Ok(tree)
+        match heads.as_slice() {
+            [] => Ok(Tree::empty()),
+            [head] => Ok(Tree::at(events.event(head)?.root)),
+            _ => {
+                let merged = self.merge(events, shards, &heads, &at_hand);
+                if let Ok(tree) = &merged {
+                    self.remember(&heads, tree);
+                }
+                self.trim();
+                merged
+            }
+        }
     }
 
     /// Tells that `head` stands for `tree`. Its unsaved shards are then at hand where this state
     /// takes part in a merge.
     pub fn remember(&mut self, head: &[Cid], tree: &Tree) {
-        let mut heads = head.to_vec();
-        heads.sort_unstable();
-        heads.dedup();
+        let heads = normal(head);
         self.trees.retain(|(known, _)| *known != heads);
         self.trees.push_front((heads, tree.clone()));
         self.trees.truncate(self.limits.trees);
@@ -139,9 +160,64 @@ impl Resolver {
         self.memo_bytes() + trees.sum::<usize>()
     }
 
-    /// The history seen so far, for questions about heads: its answers are the quicker for it.
-    pub fn graph(&mut self) -> &mut Graph {
-        &mut self.graph
+    /// [`clock::advance`](crate::clock::advance) with the help of what is remembered.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn advance(
+        &mut self,
+        events: &impl EventSource,
+        head: &[Cid],
+        event: Cid,
+    ) -> Result<Vec<Cid>, ClockError> {
+        let answer = self.graph.advance(events, head, event);
+        self.trim();
+        answer
+    }
+
+    /// [`clock::join`](crate::clock::join) with the help of what is remembered.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(
+        &mut self,
+        events: &impl EventSource,
+        a: &[Cid],
+        b: &[Cid],
+    ) -> Result<Vec<Cid>, ClockError> {
+        let answer = self.graph.join(events, a, b);
+        self.trim();
+        answer
+    }
+
+    /// [`clock::contains`](crate::clock::contains) with the help of what is remembered.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn contains(
+        &mut self,
+        events: &impl EventSource,
+        heads: &[Cid],
+        event: &Cid,
+    ) -> Result<bool, ClockError> {
+        let answer = self.graph.contains(events, heads, event);
+        self.trim();
+        answer
+    }
+
+    /// [`clock::difference`](crate::clock::difference) with the help of what is remembered.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn difference(
+        &mut self,
+        events: &impl EventSource,
+        of: &[Cid],
+        known: &[Cid],
+    ) -> Result<Vec<Cid>, ClockError> {
+        let answer = self.graph.difference(events, of, known);
+        self.trim();
+        answer
     }
 
     fn memo_bytes(&self) -> usize {
@@ -164,153 +240,24 @@ impl Resolver {
         events: &impl EventSource,
         shards: &impl ShardSource,
         heads: &[Cid],
+        at_hand: &[(Vec<Cid>, Tree)],
     ) -> Result<Tree, MergeError> {
         let ids = self.graph.intern_all(events, heads)?;
-        if let Some(tree) = self.weigh::<Paths>(events, shards, &ids)? {
-            return Ok(tree);
-        }
-        if let Some(tree) = self.weigh::<WidePaths>(events, shards, &ids)? {
-            return Ok(tree);
-        }
-        self.weigh::<Longest>(events, shards, &ids)?
-            .ok_or(MergeError::Clock(ClockError::Unrelated))
-    }
-
-    fn weigh<W: Weigh>(
-        &mut self,
-        events: &impl EventSource,
-        shards: &impl ShardSource,
-        heads: &[u32],
-    ) -> Result<Option<Tree>, MergeError> {
-        let mut marked = Vec::new();
-        if let Some(last) = &self.last {
-            marked.resize(self.graph.len(), false);
-            for head in &last.heads {
-                marked[*head as usize] = true;
-            }
-        }
-        let limit = self.limits.events;
-        let found = Winners::find::<W>(&mut self.graph, events, heads, limit, &marked)?;
-        let Some((mut winners, region)) = found else {
-            return Ok(None);
+        let merging = Merging {
+            resolver: self,
+            events,
+            shards,
+            heads: &ids,
+            at_hand,
         };
-        if winners.deletes {
-            return self.replay::<W>(events, shards, heads);
-        }
-        let tree = match self.onto_last(events, shards, &mut winners, &region)? {
-            Some(tree) => tree,
-            None => self.onto_base(events, shards, &mut winners, &region, heads)?,
-        };
-        self.last = Some(Last {
-            ancestor: region.ancestor,
-            below: region.below,
-            heads: heads.to_vec(),
-            winners: winners.into_events(),
-            tree: tree.clone(),
-        });
-        Ok(Some(tree))
+        merging.finish()
     }
+}
 
-    /// Starts from the last merge, if this one goes on from it.
-    fn onto_last<W>(
-        &self,
-        events: &impl EventSource,
-        shards: &impl ShardSource,
-        winners: &mut Winners,
-        region: &Region<W>,
-    ) -> Result<Option<Tree>, MergeError> {
-        let Some(last) = &self.last else {
-            return Ok(None);
-        };
-        let continues = last.ancestor == region.ancestor
-            && winners.found == last.heads.len()
-            && (region.below || !last.below);
-        if !continues {
-            return Ok(None);
-        }
-        let mut keys = winners.changed(&last.winners);
-        self.sort_keys(&mut keys);
-        winners.read(&self.graph, events, &keys)?;
-        match apply_to(&last.tree, shards, &self.graph, winners, &keys) {
-            // The last tree was not stored after all.
-            Err(PailError::Missing(_)) => Ok(None),
-            answer => Ok(Some(answer?)),
-        }
-    }
-
-    /// Starts from the tree of the longest head, or from that of the ancestor.
-    fn onto_base<W>(
-        &self,
-        events: &impl EventSource,
-        shards: &impl ShardSource,
-        winners: &mut Winners,
-        region: &Region<W>,
-        heads: &[u32],
-    ) -> Result<Tree, MergeError> {
-        let graph = &self.graph;
-        let mut keys = winners.keys();
-        self.sort_keys(&mut keys);
-        winners.read(graph, events, &keys)?;
-        let old = self.tree_of(events, region.ancestor)?;
-        let longest = heads.iter().max_by_key(|head| graph.rank(**head));
-        let new = match longest {
-            Some(head) => self.tree_of(events, *head)?,
-            None => old.clone(),
-        };
-        match apply_to_head(&old, &new, shards, graph, winners, &keys) {
-            Ok(Some(tree)) => return Ok(tree),
-            Ok(None) | Err(PailError::Missing(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let missing = match apply_to(&old, shards, graph, winners, &keys) {
-            Err(PailError::Missing(cid)) => cid,
-            answer => return Ok(answer?),
-        };
-        // A compaction dropped the ancestor's shards. Where every replayed event descends from the
-        // ancestor, a head's tree agrees with the ancestor's on all keys that no event sets.
-        if !region.below {
-            match apply_to(&new, shards, graph, winners, &keys) {
-                Err(PailError::Missing(_)) => {}
-                answer => return Ok(answer?),
-            }
-        }
-        Err(PailError::Missing(missing).into())
-    }
-
-    /// Applies the operations one after the other: the only way if a key was really deleted.
-    fn replay<W: Weigh>(
-        &mut self,
-        events: &impl EventSource,
-        shards: &impl ShardSource,
-        heads: &[u32],
-    ) -> Result<Option<Tree>, MergeError> {
-        let limit = self.limits.events;
-        let Some(replayed) = replayed::<W>(&mut self.graph, events, heads, limit)? else {
-            return Ok(None);
-        };
-        let mut tree = self.tree_of(events, replayed.region.ancestor)?;
-        let mut puts: Vec<(String, Cid)> = Vec::new();
-        for id in replayed.events {
-            let event = events.event(self.graph.cid(id))?;
-            if let Operation::Del { key } = &event.data {
-                tree = tree.batch(shards, puts.drain(..))?.del(shards, key)?;
-            }
-            puts.extend(event.puts().map(|(key, value)| (key.to_owned(), value)));
-        }
-        Ok(Some(tree.batch(shards, puts)?))
-    }
-
-    /// The tree of a single event, with its unsaved shards if it is remembered.
-    fn tree_of(&self, events: &impl EventSource, id: u32) -> Result<Tree, MergeError> {
-        let cid = self.graph.cid(id);
-        let known = self.trees.iter().find(|(heads, _)| *heads == [*cid]);
-        match known {
-            Some((_, tree)) => Ok(tree.clone()),
-            None => Ok(Tree::at(events.event(cid)?.root)),
-        }
-    }
-
-    fn sort_keys(&self, keys: &mut [u32]) {
-        keys.sort_unstable_by(|a, b| self.graph.key(*a).cmp(self.graph.key(*b)));
-    }
+/// A head as a set.
+fn normal(head: &[Cid]) -> Vec<Cid> {
+    let mut heads = head.to_vec();
+    heads.sort_unstable();
+    heads.dedup();
+    heads
 }

@@ -21,27 +21,21 @@ pub(super) struct Winners {
     values: Vec<Cid>,
     /// Whether a pail delete is among the events, so that winners do not tell the result.
     pub(super) deletes: bool,
-    /// How many of the events asked about are replayed.
-    pub(super) found: usize,
 }
 
 impl Winners {
     /// Sweeps from `heads` and finds the winners; none if weights of this kind are out of range.
-    ///
-    /// Events marked in `marked` are counted.
     pub(super) fn find<W: Weigh>(
         graph: &mut Graph,
         source: &impl EventSource,
         heads: &[u32],
         limit: usize,
-        marked: &[bool],
     ) -> Result<Option<(Self, Region<W>)>, ClockError> {
         let mut winners = Winners {
             first_new: graph.key_count() as u32,
             ..Winners::default()
         };
         let outcome = sweep(graph, source, heads, limit, |graph, id, weights, event| {
-            winners.found += usize::from(marked.get(id as usize) == Some(&true));
             winners.deletes |= graph.is_delete(id);
             winners.visit(graph, id, weights, event);
         })?;

@@ -33,7 +33,7 @@ pub(super) struct Node {
     pub(super) cid: Cid,
     pub(super) shard: Shard,
     /// Ascending by the first character of the entry.
-    children: Box<[(u8, Arc<Node>)]>,
+    children: Vec<(u8, Arc<Node>)>,
     /// Encoded bytes of this shard and of those below that are not in the source.
     bytes: usize,
 }
@@ -46,7 +46,7 @@ impl Node {
             cid,
             bytes: shard.bytes().len() + below,
             shard,
-            children: children.into_boxed_slice(),
+            children,
         })
     }
 
@@ -72,10 +72,10 @@ impl Drop for Node {
         if self.children.is_empty() {
             return;
         }
-        let mut below = std::mem::take(&mut self.children).into_vec();
+        let mut below = std::mem::take(&mut self.children);
         while let Some((_, node)) = below.pop() {
             if let Some(mut node) = Arc::into_inner(node) {
-                below.extend(std::mem::take(&mut node.children));
+                below.append(&mut node.children);
             }
         }
     }

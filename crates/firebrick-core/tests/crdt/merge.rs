@@ -154,7 +154,7 @@ proptest! {
             let mut head = history.cids(&replicas[0]);
             for (pick, merge) in order {
                 let event = history.dag.0[pick.index(history.dag.0.len())].cid;
-                head = resolver.graph().advance(&history.blocks, &head, event).unwrap();
+                head = resolver.advance(&history.blocks, &head, event).unwrap();
                 if *merge {
                     let numbers = history.numbers(&head);
                     let tree = resolve(&mut resolver, &history, &numbers);
@@ -162,7 +162,7 @@ proptest! {
                 }
             }
             for cids in replicas.iter().map(|heads| history.cids(heads)) {
-                head = resolver.graph().join(&history.blocks, &head, &cids).unwrap();
+                head = resolver.join(&history.blocks, &head, &cids).unwrap();
             }
             prop_assert_eq!(
                 history.numbers(&head).into_iter().collect::<BTreeSet<_>>(),
@@ -203,6 +203,40 @@ proptest! {
             .resolve(&blocks, &blocks, &history.cids(&heads))
             .unwrap();
         prop_assert_eq!(tree.root(), wanted);
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::config(200))]
+
+    #[test]
+    fn trees_at_hand_stand_in_for_stored_ones(writes in writes(0, 1..14), who in 0..3_usize) {
+        // One replica's tree is in memory; no shard at all is stored.
+        let (history, replicas) = replicas(&writes);
+        let all: BTreeSet<usize> = (0..history.dag.0.len()).collect();
+        let heads: Vec<usize> = history.dag.heads(&all).into_iter().collect();
+        if heads.len() < 2 || !replicas[who].iter().all(|own| heads.contains(own)) {
+            return Ok(());
+        }
+        let wanted = history.dag.resolve(&heads).unwrap().root();
+        let events = MemoryBlocks::new();
+        for event in &history.dag.0 {
+            events.insert(&history.blocks.block(&event.cid).unwrap());
+        }
+        let own = history.cids(&replicas[who]);
+        let map = history.dag.resolve(&replicas[who]).unwrap().map();
+        let tree = Tree::empty().batch(&events, map).unwrap();
+        let mut resolver = Resolver::new(Limits::default());
+        let heads = history.cids(&heads);
+        let empty = Tree::empty();
+        let known = [(&[][..], &empty), (&own[..], &tree)];
+        let merged = resolver.resolve_from(&events, &events, &heads, &known).unwrap();
+        prop_assert_eq!(merged.root(), wanted);
+        // The same if it was told before.
+        let mut resolver = Resolver::new(Limits::default());
+        resolver.remember(&own, &tree);
+        prop_assert_eq!(
+            resolver.resolve(&events, &events, &heads).unwrap().root(), wanted);
     }
 }
 
