@@ -30,7 +30,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         what: "the code is formatted",
@@ -50,6 +50,11 @@ const STEPS: [Step; 8] = [
         name: "doctests",
         what: "examples in the documentation",
         run: doctests,
+    },
+    Step {
+        name: "golden",
+        what: "the golden checks run over a folder",
+        run: golden,
     },
     Step {
         name: "examples",
@@ -177,6 +182,20 @@ fn unit() -> Result<Count> {
 
 fn doctests() -> Result<Count> {
     count::run(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]))
+}
+
+/// The same checks as the core's tests make, through the commands that check other folders.
+fn golden() -> Result<Count> {
+    let golden = root().join("crates/firebrick-core/tests/golden");
+    let mut count = Count::default();
+    for what in ["vectors", "fixtures"] {
+        count += count::run(
+            program(std::env::current_exe()?)
+                .arg(what)
+                .arg(golden.join(what)),
+        )?;
+    }
+    Ok(count)
 }
 
 /// Runs each example of the library: they are the first code that a newcomer copies.

@@ -190,3 +190,17 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn the_readme_lists_the_exit_codes_that_help_does() {
+    let readme = include_str!("../../../../README.md");
+    let help = Place::new().ok(&["--help"]);
+    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+    let codes: Vec<&str> = codes.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(codes.len(), 8, "{codes:?}");
+    for line in codes {
+        let (code, meaning) = line.trim().split_once(' ').unwrap();
+        let row = format!("| {code} | {} |", meaning.trim());
+        assert!(readme.contains(&row), "{row}");
+    }
+}
