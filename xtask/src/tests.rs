@@ -189,11 +189,13 @@ fn golden() -> Result<Count> {
     let golden = root().join("crates/firebrick-core/tests/golden");
     let mut count = Count::default();
     for what in ["vectors", "fixtures"] {
-        count += count::run(
+        count::run(
             program(std::env::current_exe()?)
                 .arg(what)
                 .arg(golden.join(what)),
         )?;
+        // Tens of thousands of comparisons are one test.
+        count.passed += 1;
     }
     Ok(count)
 }
