@@ -195,35 +195,56 @@ impl Disk for FileDisk {
     }
 
     fn lock(&self) -> io::Result<Result<Lock, String>> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.at(LOCK_FILE))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Some systems refuse to read a locked file.
-                let known = file.read_to_string(&mut holder).is_ok();
-                let holder = holder.trim();
-                return Ok(Err(if known && !holder.is_empty() {
-                    holder.to_owned()
-                } else {
-                    "another process".to_owned()
-                }));
+        let path = self.at(LOCK_FILE);
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    // Some systems refuse to read a locked file.
+                    let known = file.read_to_string(&mut holder).is_ok();
+                    let holder = holder.trim();
+                    return Ok(Err(if known && !holder.is_empty() {
+                        holder.to_owned()
+                    } else {
+                        "another process".to_owned()
+                    }));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            Err(TryLockError::Error(error)) => return Err(error),
+            // Whoever destroys a store removes this file, perhaps between the two calls above.
+            if !is_at(&file, &path)? {
+                continue;
+            }
+            // Cut after writing, not before: a file that was cut to nothing is flushed when it is
+            // closed on some systems, which costs more than all the rest of opening a store.
+            let holder = super::holder::describe();
+            file.rewind()?;
+            file.write_all(holder.as_bytes())?;
+            file.set_len(holder.len() as u64)?;
+            return Ok(Ok(Box::new(file)));
         }
-        // Cut after writing, not before: a file that was cut to nothing is flushed when it is closed
-        // on some systems, which costs more than all the rest of opening a store.
-        let holder = super::holder::describe();
-        file.rewind()?;
-        file.write_all(holder.as_bytes())?;
-        file.set_len(holder.len() as u64)?;
-        Ok(Ok(Box::new(file)))
     }
+}
+
+/// Whether the file is the one that now has this path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (held, named) = (file.metadata()?, found(fs::metadata(path))?);
+    Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())))
+}
+
+/// Elsewhere a file that is open cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(unix)]

@@ -476,8 +476,12 @@ impl Store for LogStore {
             return Ok(());
         }
         let result = self.sync().and_then(|()| self.checkpoint());
-        lock(&self.writer).finish();
+        // Whatever else is under way on other threads ends at its next change, and only then may
+        // another process have the store.
         self.closed.store(true, Ordering::Release);
+        let _compaction = lock(&self.compaction);
+        let _maintenance = lock(&self.maintenance);
+        lock(&self.writer).finish();
         lock(&self.lock).take();
         result
     }

@@ -70,27 +70,32 @@ impl Source<'_> {
     /// Opens what the checkpoint names and takes in the frames after it. Without a good checkpoint or
     /// index, everything comes from the log.
     pub(crate) fn recover(self) -> io::Result<Recovered> {
-        let mut last_seen = 0;
+        // Beside a writer, files that a checkpoint names may be gone when they are opened. What looks
+        // damaged counts only if the checkpoint is still the same.
+        let mut suspected = None;
         while let Some(checkpoint) = Checkpoint::read(self.disk, self.vault)? {
-            let what = match Index::open(self.disk, &checkpoint.runs) {
+            let is_sure = suspected == Some(checkpoint.number);
+            suspected = Some(checkpoint.number);
+            let known_damage = checkpoint.damage.len();
+            match Index::open(self.disk, &checkpoint.runs) {
                 Ok(index) => {
                     let mut state = Recovered::empty(1);
                     state.index = index;
                     state.checkpoint_bytes = checkpoint.log_bytes;
                     state.position = checkpoint.position;
                     state.take_state_of(checkpoint);
-                    return self.replay(state, None);
+                    let state = self.replay(state, None)?;
+                    if state.damage.len() == known_damage || is_sure {
+                        return Ok(state);
+                    }
                 }
                 Err(RunError::Io(error)) => return Err(error),
-                Err(damaged) => damaged,
-            };
-            // Beside a writer, the runs may have been replaced between the two reads.
-            if checkpoint.number != last_seen {
-                last_seen = checkpoint.number;
-                continue;
+                Err(damaged) if is_sure => {
+                    tracing::warn!(%damaged, "the block index is made again from the log");
+                    return self.recover_from_log(Some(checkpoint));
+                }
+                Err(_) => {}
             }
-            tracing::warn!(%what, "the block index is made again from the log");
-            return self.recover_from_log(Some(checkpoint));
         }
         self.recover_from_log(None)
     }

@@ -1,3 +1,4 @@
+use super::super::super::disk_memory::Crash;
 use super::*;
 use proptest::prelude::*;
 
@@ -198,6 +199,74 @@ fn commits_reads_and_maintenance_go_on_together() {
     assert_eq!(check(&store), 300);
     drop(store);
     assert_eq!(check(&open(&disk).unwrap()), 300);
+}
+
+#[test]
+fn copies_of_a_store_never_use_a_nonce_twice() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).unwrap();
+    commit(&store, 1).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let copies = [disk.crash(Crash::Process), disk.crash(Crash::Process)];
+    let mut nonces = std::collections::BTreeSet::new();
+    for copy in &copies {
+        for round in 0..3 {
+            let store = open(copy).unwrap();
+            for n in 2..=4 {
+                commit(&store, 3 * round + n).unwrap();
+            }
+            store.close().unwrap();
+        }
+        let log = copy.read("log/00000001.fbl");
+        let frames: Vec<_> = (0..log.len() - 36)
+            .filter(|at| log[*at..].starts_with(b"FBFR"))
+            .collect();
+        assert!(frames.len() >= 5);
+        // The first frame is the same in both.
+        nonces.extend(
+            frames[1..]
+                .iter()
+                .map(|at| (*at, log[at + 24..at + 36].to_vec())),
+        );
+        nonces.extend([(0, copy.read("checkpoint")[24..36].to_vec())]);
+    }
+    let all = nonces.len();
+    let mut nonces: Vec<_> = nonces.into_iter().map(|(_, nonce)| nonce).collect();
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), all);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_file_are_refused_or_ignored(
+        file in 0..4usize,
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        magic in prop::sample::select(vec![&b""[..], b"FBCP", b"FBFR", b"FBRN", b"{"]),
+        at in 0..300usize,
+    ) {
+        let disk = MemoryDisk::new();
+        let store = open(&disk).unwrap();
+        (1..=9).for_each(|n| commit(&store, n).unwrap());
+        store.maintain().unwrap();
+        (10..=12).for_each(|n| commit(&store, n).unwrap());
+        drop(store);
+        let names = disk.files();
+        let name = &names[file % names.len()];
+        let mut content = disk.read(name);
+        content.truncate(at);
+        content.extend_from_slice(magic);
+        content.extend_from_slice(&bytes);
+        disk.overwrite(name, &content);
+        let store = open(&disk).unwrap();
+        prop_assert!(last(&store) <= 12);
+        commit(&store, 13).unwrap();
+        store.verify().unwrap();
+        store.close().unwrap();
+        drop(store);
+        prop_assert_eq!(last(&open(&disk).unwrap()), 13);
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -121,6 +121,46 @@ fn wrong_keys_and_newer_versions_are_refused() {
     }
 }
 
+/// A store that the first released version wrote must open for ever.
+#[test]
+fn a_store_of_version_1_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-1");
+    if std::env::var_os("FIREBRICK_WRITE_FIXTURES").is_some() {
+        let _ = fs::remove_dir_all(&fixture);
+        let made = store(&fixture).unwrap();
+        for n in 1..=15 {
+            commit(&made, n).unwrap();
+            if n == 8 {
+                made.maintain().unwrap();
+            }
+        }
+        // Neither closed nor all in the index: the frames after the checkpoint are part of it.
+        super::super::lock(&made.writer).finish();
+        drop(made);
+        fs::remove_file(fixture.join("LOCK")).unwrap();
+    }
+    let reader = LogStore::open_read_only(&fixture, &options()).unwrap();
+    assert_eq!(check(&reader), 15);
+    let root = tempfile::tempdir().unwrap();
+    for directory in ["", "log", "index"] {
+        fs::create_dir_all(root.path().join(directory)).unwrap();
+        for entry in fs::read_dir(fixture.join(directory)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let to = root.path().join(directory).join(entry.file_name());
+                fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+    for n in [15, 16] {
+        let store = store(root.path()).unwrap();
+        assert_eq!(check(&store), n);
+        assert!(store.verify().unwrap().is_good());
+        commit(&store, n + 1).unwrap();
+        store.close().unwrap();
+    }
+}
+
 /// Every file below a directory, with its content.
 fn files(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
@@ -188,7 +228,7 @@ fn no_secret_is_in_any_file() {
         // Frames, runs, the checkpoint, and a torn temporary file are all there to be searched.
         let files = files(root.path());
         let names: Vec<_> = files.iter().map(|(name, _)| name).collect();
-        assert!(names.len() > 10, "{names:?}");
+        assert!(names.len() > 6, "{names:?}");
         let mut hits = 0;
         for (name, content) in &files {
             for secret in &secrets {
