@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Figure, Ids};
 
 /// Bytes of text in a document, so that the whole has some 200 bytes encoded.
-const TEXT_BYTES: usize = 140;
+const TEXT_BYTES: usize = 170;
 const BATCH: usize = 1000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
