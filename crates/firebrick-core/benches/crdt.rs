@@ -39,9 +39,10 @@ fn generated(n: usize) -> String {
     generate_id(1_750_000_000_000 + n as u64 / 8, random)
 }
 
-/// The orders in which ids come.
-const IDS: [(&str, fn(usize) -> String); 2] =
-    [("sequential", sequential), ("generated", generated)];
+type Id = fn(usize) -> String;
+
+/// The kinds of ids.
+const IDS: [(&str, Id); 2] = [("sequential", sequential), ("generated", generated)];
 
 fn tree_of(blocks: &MemoryBlocks, ids: impl Iterator<Item = (String, Cid)>) -> Tree {
     blocks.save(&Tree::empty().batch(blocks, ids).unwrap())

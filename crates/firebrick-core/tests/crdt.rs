@@ -1,5 +1,7 @@
 //! The laws of the pail, the clock and the merge, against a slow model (`crdt/model.rs`).
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "crdt/clock.rs"]
 mod clock;
 #[path = "crdt/history.rs"]

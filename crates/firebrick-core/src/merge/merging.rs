@@ -92,7 +92,7 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
         winners.read(graph, self.events, &keys)?;
         let old = self.tree_of(region.ancestor)?;
         let later = self.later(region)?;
-        for new in later.iter().take(2) {
+        for (new, _) in later.iter().take(2) {
             match apply_to_later(&old, new, self.shards, graph, winners, &keys) {
                 Ok(Some(tree)) => return Ok(tree),
                 // It is not what the replay makes, or something is missing: so do without it.
@@ -106,8 +106,10 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
         };
         // The ancestor's shards are gone, or were never stored. Where every replayed event descends
         // from the ancestor, a later tree agrees with the ancestor's on all keys that no event sets.
+        // Trees at hand come first: they lack no shard, and nobody else vouches for them.
         if !region.below {
-            for (at, new) in later.iter().enumerate() {
+            let (at_hand, others): (Vec<_>, Vec<_>) = later.iter().partition(|later| later.1);
+            for (at, (new, _)) in at_hand.into_iter().chain(others).enumerate() {
                 match self.apply_to(new, winners, &keys) {
                     Err(PailError::Missing(cid)) if at == 0 => missing = cid,
                     Err(PailError::Missing(_)) => {}
@@ -118,8 +120,9 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
         Err(PailError::Missing(missing).into())
     }
 
-    /// Trees that hold a part of what is replayed, the one with the longest history first.
-    fn later<W>(&self, region: &Region<W>) -> Result<Vec<Tree>, MergeError> {
+    /// Trees that hold a part of what is replayed, the one with the longest history first, and
+    /// whether they are at hand.
+    fn later<W>(&self, region: &Region<W>) -> Result<Vec<(Tree, bool)>, MergeError> {
         let graph = &self.resolver.graph;
         let rank = |heads: &[Cid]| {
             let mut best = 0;
@@ -144,8 +147,8 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
         let mut trees = Vec::with_capacity(later.len());
         for ((rank, _), tree) in later {
             trees.push(match tree {
-                Some(tree) => tree.clone(),
-                None => self.tree_of(rank as u32)?,
+                Some(tree) => (tree.clone(), true),
+                None => (self.tree_of(rank as u32)?, false),
             });
         }
         Ok(trees)

@@ -91,7 +91,11 @@ impl Resolver {
     }
 
     /// [`Self::resolve`], with the help of trees that the caller has at hand, each with the head
-    /// that it belongs to. Their unsaved shards need not be in the source.
+    /// that it belongs to. Their unsaved shards need not be in the source; all others must.
+    ///
+    /// If one of them holds a part of what is replayed, no shard of the result is missing as long as
+    /// the ancestor's are in the source; else the result may share shards with a head's tree that
+    /// were not looked at.
     ///
     /// # Errors
     /// As [`Self::resolve`].
