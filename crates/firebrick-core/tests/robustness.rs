@@ -266,7 +266,7 @@ fn key() -> impl Strategy<Value = Key> {
         Just(Key::Undefined),
         any::<bool>().prop_map(Key::from),
         any::<f64>().prop_filter_map("a number", |n| {
-            (!n.is_nan()).then(|| Key::Number(if n == 0.0 { 0.0 } else { n }))
+            (!n.is_nan()).then_some(Key::Number(if n == 0.0 { 0.0 } else { n }))
         }),
         (-1000..1000i32).prop_map(|n| f64::from(n).into()),
         "[a-c!\"\u{e000}\u{ffff}😀]{0,6}".prop_map(Key::from),

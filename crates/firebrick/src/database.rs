@@ -282,7 +282,7 @@ impl Database {
         self.inner.ledger.ensure_writable()?;
         self.inner
             .trackers
-            .attach(remote.try_into().map_err(Into::into)?)
+            .attach(&remote.try_into().map_err(Into::into)?)
     }
 
     /// The attached remotes, in the order of attaching.

@@ -157,7 +157,7 @@ impl Ledger {
 
     /// Makes a version visible: to readers, to subscribers, to the trackers. Every change of the
     /// head, local or remote, passes here.
-    fn publish(&self, snapshot: Arc<Snapshot>, origin: Origin) {
+    fn publish(&self, snapshot: &Arc<Snapshot>, origin: Origin) {
         let mut current = self
             .snapshot
             .write()
@@ -165,7 +165,7 @@ impl Ledger {
         if snapshot.sequence <= current.sequence {
             return;
         }
-        let before = std::mem::replace(&mut *current, Arc::clone(&snapshot));
+        let before = std::mem::replace(&mut *current, Arc::clone(snapshot));
         let published = self
             .published
             .read()
@@ -177,7 +177,7 @@ impl Ledger {
             // Fails only when the last subscriber has just gone.
             let _ = published.send(Arc::new(Published {
                 before,
-                after: Arc::clone(&snapshot),
+                after: Arc::clone(snapshot),
                 origin,
             }));
         }

@@ -135,7 +135,7 @@ impl Trackers {
     }
 
     /// Starts the task of a remote, unless it runs already.
-    pub(crate) fn attach(&self, remote: Remote) -> Result<Attachment> {
+    pub(crate) fn attach(&self, remote: &Remote) -> Result<Attachment> {
         let gateway = remote.connect(&self.ledger.env)?;
         let url = gateway.url().to_owned();
         let mut attached = self.lock();
@@ -149,7 +149,7 @@ impl Trackers {
                 "another remote is attached under the name {name:?}; give this one a name of its own"
             )));
         }
-        let attachment = self.start(&name, &url, gateway, &remote)?;
+        let attachment = self.start(&name, &url, gateway, remote)?;
         attached.push(attachment.clone());
         Ok(attachment)
     }
@@ -210,12 +210,11 @@ impl Trackers {
             } else {
                 Join::Refuse
             };
-            self.attach(
-                Remote::url(&record.url)?
-                    .name(name)
-                    .remember(true)
-                    .join(join),
-            )?;
+            let remote = Remote::url(&record.url)?
+                .name(name)
+                .remember(true)
+                .join(join);
+            self.attach(&remote)?;
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ impl Ledger {
             let blocks = self.late_generations(&head)?;
             writer.since_checkpoint = super::commit::REPLAY_EVENTS_MAX;
             self.commit_version(writer, blocks, head, tree, records)?;
-            self.publish(self.snapshot_of(writer), origin);
+            self.publish(&self.snapshot_of(writer), origin);
             Ok(true)
         })
     }
@@ -189,7 +189,7 @@ impl Ledger {
                 generation: generation + 2,
             }];
             self.commit_version(writer, blocks, head, tree, &[])?;
-            self.publish(self.snapshot_of(writer), Origin::Local);
+            self.publish(&self.snapshot_of(writer), Origin::Local);
             Ok(true)
         })
     }

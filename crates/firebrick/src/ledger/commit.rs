@@ -276,7 +276,7 @@ impl Ledger {
             match self.writer.try_lock() {
                 Ok(mut writer) => self.commit_waiting(&mut writer),
                 Err(TryLockError::Poisoned(poisoned)) => {
-                    self.commit_waiting(&mut poisoned.into_inner())
+                    self.commit_waiting(&mut poisoned.into_inner());
                 }
                 Err(TryLockError::WouldBlock) => return,
             }
@@ -357,7 +357,7 @@ impl Ledger {
         }
         // A buffered write must be seen by the reads that follow it, so it publishes at once.
         if !buffered.is_empty() {
-            self.publish(Arc::clone(&snapshot), Origin::Local);
+            self.publish(&snapshot, Origin::Local);
             for (reply, written) in buffered {
                 let _ = reply.send(Ok(written));
             }
@@ -390,7 +390,7 @@ impl Ledger {
         let result = self.store().sync();
         for Unsynced { snapshot, replies } in waiting {
             if result.is_ok() {
-                self.publish(snapshot, Origin::Local);
+                self.publish(&snapshot, Origin::Local);
             }
             for (reply, written) in replies {
                 let answer = result.clone().map(|()| written).map_err(Error::Store);

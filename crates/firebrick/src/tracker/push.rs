@@ -219,7 +219,7 @@ impl Task {
         {
             // The base's shards may be gone here; then the remote gets the whole tree.
             Err(Error::MissingBlock { .. }) if base.is_some() => {
-                self.gather_shards(snapshot, None, &mut parcel).await?
+                self.gather_shards(snapshot, None, &mut parcel).await?;
             }
             outcome => outcome?,
         }

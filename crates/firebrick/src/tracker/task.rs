@@ -332,10 +332,9 @@ impl Task {
             && up_to_date
             && self.gateway.capabilities().write
             && !self.ledger.read_only
+            && let Err(error) = self.ledger.pin(&snapshot.head)
         {
-            if let Err(error) = self.ledger.pin(&snapshot.head) {
-                tracing::warn!(remote = %self.shared.name, %error, "pinning the merged head failed");
-            }
+            tracing::warn!(remote = %self.shared.name, %error, "pinning the merged head failed");
         }
     }
 

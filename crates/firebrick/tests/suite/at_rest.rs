@@ -178,7 +178,7 @@ async fn without_encryption_it_can_be_read_and_says_so() {
     // As an encrypted one it is refused, and not touched.
     let keybag = dir.path().join("keys");
     let sealed = Database::builder().path(&path).keybag(&keybag).open().await;
-    let error = sealed.err().expect("is refused");
+    let error = sealed.expect_err("is refused");
     let text = error.to_string();
     assert!(
         matches!(
@@ -209,7 +209,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
 
     // A keybag without this database's keys.
     let empty = bed.dir.path().join("empty keybag");
-    let error = open(empty.clone()).await.err().expect("is refused");
+    let error = open(empty.clone()).await.expect_err("is refused");
     let text = error.to_string();
     assert!(matches!(error, Error::Keys(_)), "{error:?}");
     assert!(
@@ -231,7 +231,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
         .await
         .expect("opens");
     stranger.close().await.expect("closes");
-    let error = open(other).await.err().expect("is refused");
+    let error = open(other).await.expect_err("is refused");
     assert!(
         matches!(error, Error::Store(StoreError::WrongKey { .. })),
         "{error:?}"
@@ -245,7 +245,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
         let name = file.file_name().expect("has a name");
         fs::write(broken.join(name), "no key").expect("writes");
     }
-    let error = open(broken).await.err().expect("is refused");
+    let error = open(broken).await.expect_err("is refused");
     assert!(matches!(error, Error::Keys(_)), "{error:?}");
     assert!(error.to_string().contains("is not a key file"), "{error}");
 
@@ -259,7 +259,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
         }
     }
     assert_eq!(files(&half).len(), 1);
-    let error = open(half.clone()).await.err().expect("is refused");
+    let error = open(half.clone()).await.expect_err("is refused");
     assert!(matches!(error, Error::Keys(_)), "{error:?}");
     assert!(error.to_string().contains("@mine-data@"), "{error}");
 
@@ -325,7 +325,7 @@ async fn a_dropped_database_opens_again_at_once_with_everything() {
         .keybag(bed.dir.path().join("keys/dropped"))
         .open()
         .await;
-    let error = second.err().expect("is locked");
+    let error = second.expect_err("is locked");
     assert!(
         matches!(error, Error::Store(StoreError::Locked { .. })),
         "{error:?}"
@@ -397,7 +397,7 @@ async fn a_reader_beside_a_writer() {
         .read_only(true)
         .open()
         .await;
-    let error = nothing.err().expect("is not there");
+    let error = nothing.expect_err("is not there");
     assert!(
         matches!(error, Error::Store(StoreError::NotFound { .. })),
         "{error:?}"

@@ -170,7 +170,7 @@ async fn places_that_are_no_database() {
     let foreign = root.join("foreign");
     fs::create_dir(&foreign).expect("makes");
     fs::write(foreign.join("letter.txt"), "mine").expect("writes");
-    let error = open(&foreign).await.err().expect("is refused");
+    let error = open(&foreign).await.expect_err("is refused");
     assert!(
         matches!(error, Error::Store(StoreError::Foreign { .. })),
         "{error:?}"
@@ -185,7 +185,7 @@ async fn places_that_are_no_database() {
     let file = root.join("file");
     fs::write(&file, "x").expect("writes");
     for path in [file.clone(), file.join("below")] {
-        let error = open(&path).await.err().expect("is refused");
+        let error = open(&path).await.expect_err("is refused");
         assert!(matches!(error, Error::Store(_)), "{error:?}");
         assert!(error.to_string().contains("file"), "{error}");
     }
@@ -205,13 +205,12 @@ async fn places_that_are_no_database() {
             .keybag(root.join("keys/newer"))
     };
     for error in [
-        newer().open().await.err().expect("is refused"),
+        newer().open().await.expect_err("is refused"),
         newer()
             .read_only(true)
             .open()
             .await
-            .err()
-            .expect("is refused"),
+            .expect_err("is refused"),
         Database::destroy_path(&path).expect_err("is refused"),
     ] {
         assert!(
@@ -224,7 +223,7 @@ async fn places_that_are_no_database() {
     still_works(&bed.open("newer").await, 5).await;
 
     for name in ["", "a\nb"] {
-        let error = Database::memory(name).await.err().expect("is refused");
+        let error = Database::memory(name).await.expect_err("is refused");
         assert!(matches!(error, Error::Config(_)), "{error:?}");
     }
 }
@@ -255,7 +254,7 @@ async fn urls() {
     let same = Remote::url("memory://bad-urls-two")
         .expect("is a URL")
         .name("memory://bad-urls-one");
-    let error = db.attach(same).err().expect("the name is taken");
+    let error = db.attach(same).expect_err("the name is taken");
     assert!(matches!(error, Error::Config(_)), "{error:?}");
     assert!(error.to_string().contains("a name of its own"), "{error}");
 }
@@ -339,7 +338,7 @@ async fn check_corrupt(
                 assert_eq!(&found, expected, "{what}: {id} is another document");
             }
             Err(Error::Store(StoreError::Corrupt { .. }) | Error::MissingBlock { .. }) => {
-                unread += 1
+                unread += 1;
             }
             Err(error) => panic!("{what}: {id}: {error:?}"),
         }

@@ -342,7 +342,7 @@ async fn subscribers_are_told_who_changed_what() {
             .name("hub")
     };
     let to_a = a.attach(remote()).expect("attaches");
-    synced(&[to_a.clone()]).await;
+    synced(std::slice::from_ref(&to_a)).await;
     let to_b = b.attach(remote()).expect("attaches");
     // The first sync into an empty database is reported like any other.
     let set = next(&mut events).await;

@@ -135,14 +135,14 @@ async fn join_and_detach(kind: Kind, rows: usize) {
         "the same remote twice is one attachment"
     );
     write(&a, "one", rows).await;
-    synced(&[to_a.clone()]).await;
+    synced(std::slice::from_ref(&to_a)).await;
     let to_b = b.attach(url.as_str()).expect("attaches");
-    synced(&[to_b.clone()]).await;
+    synced(std::slice::from_ref(&to_b)).await;
     assert_eq!(state(&a).await, state(&b).await);
     assert_eq!(to_b.detach().await.unpushed, 0);
     write(&b, "two", rows).await;
     write(&a, "three", rows).await;
-    synced(&[to_a.clone()]).await;
+    synced(std::slice::from_ref(&to_a)).await;
     assert_eq!(
         b.count().await.expect("counts"),
         2 * rows,
@@ -228,9 +228,9 @@ async fn same_document(kind: Kind, rows: usize) {
             .expect("is written");
     }
     let to_a = a.attach(url.as_str()).expect("attaches");
-    synced(&[to_a.clone()]).await;
+    synced(std::slice::from_ref(&to_a)).await;
     let to_b = b.attach(url.as_str()).expect("attaches");
-    synced(&[to_b.clone()]).await;
+    synced(std::slice::from_ref(&to_b)).await;
     to_a.detach().await;
     to_b.detach().await;
     for row in 0..rows {
