@@ -1,4 +1,4 @@
-//! The commands on one database. Each asks a [`Session`](crate::session::Session) and prints.
+//! The commands on one database. Each asks a [`Session`] and prints.
 
 pub(crate) mod documents;
 pub(crate) mod export;

@@ -19,7 +19,7 @@ const DELETE: u32 = u32::MAX;
 
 /// Events that were seen, numbered from zero, with their parents and generations.
 ///
-/// An event takes about 60 bytes, and with [`Graph::with_keys`] about the length of each new key
+/// An event takes about 60 bytes, and with keys about the length of each new key
 /// more. Nothing is read twice.
 #[derive(Debug, Default)]
 pub struct Graph {
