@@ -245,7 +245,9 @@ pub(crate) type Step = fn(&dyn Disk) -> std::io::Result<()>;
 /// derived from the log: removing it is the whole upgrade.
 pub(crate) const STEPS: [Step; VERSION as usize] = [|disk| {
     disk.remove(super::checkpoint::FILE)?;
-    super::index::remove_others(disk, &[])?;
+    for name in disk.list("index")? {
+        disk.remove(&format!("index/{name}"))?;
+    }
     disk.sync_directory("index")
 }];
 

@@ -193,7 +193,7 @@ fn write_run(
 /// Removes the runs that nothing refers to.
 pub(crate) fn remove_others(disk: &dyn Disk, keep: &[u64]) -> io::Result<()> {
     for name in disk.list("index")? {
-        if !run::file_number(&name).is_some_and(|number| keep.contains(&number)) {
+        if run::file_number(&name).is_some_and(|number| !keep.contains(&number)) {
             disk.remove(&format!("index/{name}"))?;
         }
     }

@@ -393,9 +393,11 @@ fn fresh_random<const N: usize>() -> Result<[u8; N], StoreError> {
 /// Removes the files of a store whose description is gone already.
 fn erase(disk: &dyn Disk) -> Result<(), StoreError> {
     let erase = || {
-        for directory in ["log", "index"] {
+        for (directory, suffix) in [("log", ".fbl"), ("index", ".run")] {
             for name in disk.list(directory)? {
-                disk.remove(&format!("{directory}/{name}"))?;
+                if name.ends_with(suffix) {
+                    disk.remove(&format!("{directory}/{name}"))?;
+                }
             }
             disk.sync_directory(directory)?;
             disk.remove_directory(directory)?;

@@ -72,10 +72,13 @@ fn foreign_directories_are_not_touched() {
     fs::remove_file(&note).unwrap();
     drop(store(root.path()).unwrap());
     fs::write(&note, "mine").unwrap();
+    let deep = root.path().join("log/note.txt");
+    fs::write(&deep, "mine too").unwrap();
     drop(store(root.path()).unwrap());
     LogStore::destroy(root.path()).unwrap();
     assert_eq!(fs::read_to_string(&note).unwrap(), "mine");
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(&deep).unwrap(), "mine too");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
 
     // Not a directory at all.
     assert!(store(&note).is_err());
