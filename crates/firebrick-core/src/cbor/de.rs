@@ -71,6 +71,9 @@ impl<'de> Deserializer<'de> {
     fn map<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> Result<V::Value, CborError> {
         self.enter()?;
         let base = self.keys.len();
+        if base == 0 {
+            self.keys.reserve(length.min(16));
+        }
         let mut map = Map {
             de: self,
             left: length,

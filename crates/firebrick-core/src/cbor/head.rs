@@ -182,7 +182,31 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`CborError`] for whatever the format forbids.
+    #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, CborError> {
+        // Short texts and small numbers are most of what there is.
+        if let Some((first, rest)) = self.input.get(self.at..).and_then(<[u8]>::split_first) {
+            match first {
+                0x00..=0x17 => {
+                    self.at += 1;
+                    return Ok(Token::Int(i128::from(*first)));
+                }
+                0x60..=0x77 => {
+                    let length = usize::from(first & 31);
+                    if let Some(text) = rest.get(..length) {
+                        let text =
+                            std::str::from_utf8(text).map_err(|_| CborError::Utf8(self.at))?;
+                        self.at += 1 + length;
+                        return Ok(Token::Text(text));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.any_token()
+    }
+
+    fn any_token(&mut self) -> Result<Token<'a>, CborError> {
         let at = self.at;
         let float_width = self.input.get(at).map(|b| b & 31);
         let (major, argument) = self.head()?;

@@ -150,12 +150,17 @@ impl Serializer {
 
     fn new_entry(&self, start: usize, value: usize) -> Entry {
         let out = self.out.as_slice();
-        let key = &out[start..value];
-        let mut first = [0; 8];
-        let length = key.len().min(8);
-        first[..length].copy_from_slice(&key[..length]);
+        let key = value - start;
+        let rank = match out[start..].first_chunk() {
+            Some(first) if key < 8 => u64::from_be_bytes(*first) & !(u64::MAX >> (8 * key)),
+            Some(first) => u64::from_be_bytes(*first),
+            None => {
+                let bytes = out[start..value].iter();
+                bytes.fold(0, |rank, b| rank << 8 | u64::from(*b)) << (64 - 8 * key.min(8))
+            }
+        };
         Entry {
-            rank: u64::from_be_bytes(first),
+            rank,
             start,
             value,
             end: out.len(),
@@ -232,6 +237,7 @@ impl Serializer {
                 ));
             }
             self.scratch.clear();
+            self.scratch.reserve(out.len() - content);
             for entry in entries.iter() {
                 self.scratch.extend_from_slice(&out[entry.start..entry.end]);
             }
