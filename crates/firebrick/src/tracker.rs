@@ -18,7 +18,7 @@ mod status;
 mod task;
 mod timed;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ struct Shared {
     /// The error behind [`State::Failed`], if a gateway gave it.
     failure: Mutex<Option<GatewayError>>,
     wake: Notify,
+    /// About to stop: what is left behind is to be readable for everybody.
+    leaving: AtomicBool,
     stop: watch::Sender<bool>,
     ledger: Weak<Ledger>,
     ended: watch::Sender<bool>,
@@ -178,6 +180,7 @@ impl Trackers {
             acked: watch::Sender::new(record.acked.clone()),
             failure: Mutex::default(),
             wake: Notify::new(),
+            leaving: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             ledger: Arc::downgrade(&self.ledger),
             ended: watch::Sender::new(false),

@@ -30,6 +30,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,6 +92,8 @@ struct Folder {
     unsynced: Mutex<BTreeMap<PathBuf, Sync>>,
     /// Slots that were seen, as some file systems' listings skip a file that is being replaced.
     seen_slots: Mutex<BTreeSet<String>>,
+    /// The pointer as this gateway last wrote it.
+    pointer_written: Mutex<Option<Bytes>>,
 }
 
 impl FolderGateway {
@@ -107,6 +110,7 @@ impl FolderGateway {
                 read_only: Mutex::default(),
                 unsynced: Mutex::default(),
                 seen_slots: Mutex::default(),
+                pointer_written: Mutex::default(),
             }),
         }
     }
@@ -183,15 +187,43 @@ impl Folder {
         Ok(())
     }
 
-    fn write_pointer(&self, bytes: &[u8]) -> GatewayResult<()> {
+    fn write_pointer(&self, bytes: Bytes) -> GatewayResult<()> {
         self.sync_cars()?;
-        self.replace(&self.layout.pointer, bytes, Sync::Now)
+        self.forget_index();
+        self.replace(&self.layout.pointer, &bytes, Sync::Now)?;
+        *lock(&self.pointer_written) = Some(bytes);
+        Ok(())
+    }
+
+    /// Makes JavaScript build its indexes again. It would bring one that is of an older head up to
+    /// date by adding to it, and then answer with rows of documents that were changed or deleted
+    /// since. The index is only a cache; its trees stay where they are.
+    fn forget_index(&self) {
+        let index = &self.layout.index_pointer;
+        if lock(&self.read_only).is_none()
+            && index.exists()
+            && let Err(error) = self.remove(index)
+        {
+            tracing::warn!(%error, "JavaScript may answer queries with rows that are gone");
+        }
+    }
+
+    /// Whether the pointer was written after JavaScript last wrote its indexes.
+    fn index_is_older(&self) -> bool {
+        let written = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+        let (index, pointer) = (&self.layout.index_pointer, &self.layout.pointer);
+        written(index).is_some_and(|index| written(pointer).is_some_and(|time| index <= time))
     }
 
     fn read_pointer(&self) -> GatewayResult<Option<Bytes>> {
         let pointer = self.read(&self.layout.pointer, layout::MAX_META_BYTES)?;
         if pointer.is_none() && !self.layout.meta.is_dir() {
             return Err(self.gone());
+        }
+        // Beside our pointer, the index may be by a process that knows only what was there before.
+        let ours = pointer.is_some() && pointer == *lock(&self.pointer_written);
+        if ours || self.index_is_older() {
+            self.forget_index();
         }
         Ok(pointer)
     }
@@ -287,7 +319,7 @@ impl Gateway for FolderGateway {
     }
 
     fn write_pointer(&self, bytes: Bytes) -> BoxFuture<'_, GatewayResult<()>> {
-        Box::pin(self.run(move |folder| folder.write_pointer(&bytes)))
+        Box::pin(self.run(move |folder| folder.write_pointer(bytes)))
     }
 
     fn watch(&self) -> BoxStream<'static, ()> {

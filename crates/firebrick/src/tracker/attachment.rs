@@ -182,6 +182,7 @@ impl Attachment {
     pub async fn detach(&self) -> DetachReport {
         let hopeless = matches!(self.status().state, State::Offline { .. });
         if !hopeless && !self.is_detached() {
+            self.shared.leaving.store(true, Ordering::Release);
             // Whatever keeps it from ending in time is in the report.
             let _ = env::timeout(&*self.shared.env, FLUSH, self.synced()).await;
         }

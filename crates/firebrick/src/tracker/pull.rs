@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firebrick_core::clock::{self, EventSource as _};
+use firebrick_core::clock::{self, Event, EventSource as _};
 use firebrick_core::header::CarHeader;
 use firebrick_core::keys::KeyId;
 use firebrick_core::meta::MetaFile;
@@ -392,13 +392,19 @@ impl Task {
         }
         for car in compacted {
             for block in self.blocks_of(car)? {
-                let is_event = self.ledger.source.known_generation(&block)?.is_some();
-                if is_event && !held.contains(&block) {
+                // An event whose parents have not come yet has no generation, so look at the block.
+                if !held.contains(&block)
+                    && let Some(bytes) = self.ledger.store().block(&block)?
+                    && Event::decode(&bytes).is_ok()
+                {
                     return Ok(false);
                 }
             }
         }
-        Ok(true)
+        // One that is not here can still be read at the remote; one that is not there is lost.
+        Ok(compacted
+            .iter()
+            .all(|car| self.cars.contains_key(car) || !self.there.contains(car)))
     }
 
     pub(super) fn mark_replaced(&mut self, car: Cid) -> Result<()> {

@@ -114,6 +114,11 @@ impl Task {
         if !held || !self.audited {
             lost.extend(self.audit().await?);
             self.audited = true;
+        } else if self.gateway.capabilities().shared_pointer {
+            // A compaction by JavaScript deletes CARs that other processes still list.
+            let live = self.record.live.iter().flat_map(|group| &group.cars);
+            let gone = |car: &&Cid| !self.there.contains(*car) && self.cars.contains_key(*car);
+            lost.extend(live.filter(gone).copied());
         }
         let mut complete = true;
         for car in lost {
@@ -432,9 +437,10 @@ impl Task {
         if !self.gateway.capabilities().shared_pointer || head.len() != 1 || !pushed {
             return Ok(());
         }
-        for (slot, _, shown) in &pulled.heads {
+        for (slot, car, shown) in &pulled.heads {
             if Self::is_pointer(slot)
                 && clock::contains(&self.ledger.source, shown, &head[0]).unwrap_or(false)
+                && self.is_whole(car)?
             {
                 return Ok(());
             }
@@ -462,6 +468,18 @@ impl Task {
         self.pointed = Some(head);
         self.pointed_at = Some(car);
         Ok(())
+    }
+
+    /// Whether JavaScript can read on from this CAR: it needs every CAR that the header lists, and
+    /// ignores what the header says to be compacted, even if a write was lost on the way.
+    fn is_whole(&mut self, car: &Cid) -> Result<bool> {
+        let Some(header) = self.header(car)? else {
+            return Ok(false);
+        };
+        let listed = header.cars.iter().flatten().chain([car]);
+        let mut live = self.record.live.iter();
+        Ok(listed.clone().all(|car| self.there.contains(car))
+            && !live.any(|group| header.compact.contains(&group.cars)))
     }
 
     /// Whether someone has written the pointer since we did.

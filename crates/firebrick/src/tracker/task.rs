@@ -81,6 +81,8 @@ pub(super) struct Task {
     pub(super) pointed_at: Option<Cid>,
     /// Slots that say less than others, and since when.
     dominated: HashMap<String, Duration>,
+    /// The CARs of the last listing, where JavaScript may have deleted some.
+    pub(super) there: HashSet<Cid>,
     /// CARs without a slot whose head is applied.
     orphans_seen: HashSet<Cid>,
     tidied: Duration,
@@ -131,6 +133,7 @@ impl Task {
             pointed: None,
             pointed_at: None,
             dominated: HashMap::new(),
+            there: HashSet::new(),
             orphans_seen: HashSet::new(),
             tidied: Duration::ZERO,
             prepared: false,
@@ -165,6 +168,7 @@ impl Task {
             };
             let went_well = round.is_ok();
             let (state, clean, wait) = self.judge(round);
+            let clean = clean && !self.pin_before_leaving();
             self.end_round(state, asked, clean, went_well);
             let ended = {
                 let reasons = [
@@ -327,14 +331,31 @@ impl Task {
         }
         let up_to_date = self.shared.status.borrow().state == State::UpToDate;
         let quiet = now.saturating_sub(self.quiet_since.1) >= QUIET;
-        if snapshot.head.len() > 1
-            && quiet
-            && up_to_date
-            && self.gateway.capabilities().write
-            && !self.ledger.read_only
-            && let Err(error) = self.ledger.pin(&snapshot.head)
-        {
-            tracing::warn!(remote = %self.shared.name, %error, "pinning the merged head failed");
+        if quiet && up_to_date {
+            self.pin();
+        }
+    }
+
+    /// Nobody may be here after us to join the heads, and JavaScript is shown only a single one.
+    /// Whether something is left to push now.
+    fn pin_before_leaving(&self) -> bool {
+        self.shared.leaving.load(Ordering::Acquire)
+            && self.gateway.capabilities().shared_pointer
+            && self.pin()
+    }
+
+    /// Makes one head of several; whether it did.
+    fn pin(&self) -> bool {
+        let head = &self.ledger.snapshot().head;
+        if head.len() < 2 || !self.gateway.capabilities().write || self.ledger.read_only {
+            return false;
+        }
+        match self.ledger.pin(head) {
+            Ok(pinned) => pinned,
+            Err(error) => {
+                tracing::warn!(remote = %self.shared.name, %error, "pinning the merged head failed");
+                false
+            }
         }
     }
 
@@ -498,10 +519,9 @@ impl Task {
             .iter()
             .flat_map(|group| group.cars.iter().copied())
             .collect();
-        let unknown = there
-            .iter()
-            .filter(|entry| !entry.is_file)
-            .map(|entry| entry.cid);
+        let data = there.iter().filter(|entry| !entry.is_file);
+        self.there = data.map(|entry| entry.cid).collect();
+        let unknown = self.there.iter().copied();
         let unknown: Vec<Cid> = unknown
             .filter(|car| {
                 !announced.contains(car)

@@ -35,6 +35,8 @@ pub(super) struct Layout {
     pub(super) meta: PathBuf,
     pub(super) heads: PathBuf,
     pub(super) pointer: PathBuf,
+    /// The pointer of JavaScript's indexes.
+    pub(super) index_pointer: PathBuf,
 }
 
 impl Layout {
@@ -45,6 +47,7 @@ impl Layout {
             data: root.join("data"),
             heads: meta.join("heads"),
             pointer: meta.join("main.json"),
+            index_pointer: root.join("idx-meta/main.json"),
             meta,
         }
     }

@@ -151,6 +151,38 @@ async fn a_fireproof_folder_is_attached_in_place() {
 }
 
 #[tokio::test]
+async fn indexes_of_javascript_do_not_outlive_what_they_are_of() {
+    let (directory, gateway) = prepared().await;
+    let meta = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let index = directory.path().join("idx-meta/main.json");
+    let pointer = directory.path().join("meta/main.json");
+    fs::create_dir(index.parent().unwrap()).unwrap();
+    fs::write(&index, "[]").unwrap();
+    gateway.write_pointer(meta("[1]")).await.unwrap();
+    assert!(!index.exists(), "ours says something new");
+
+    fs::write(&index, "[]").unwrap();
+    gateway.read_pointer().await.unwrap();
+    assert!(!index.exists(), "its writer may not have read ours");
+
+    // JavaScript writes, and then its index: that one is of the same head.
+    let time = |path: &PathBuf, seconds| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+    };
+    fs::write(&pointer, "[2]").unwrap();
+    fs::write(&index, "[]").unwrap();
+    time(&pointer, 1000);
+    time(&index, 1001);
+    gateway.slots().await.unwrap();
+    assert!(index.exists());
+    time(&pointer, 1002);
+    gateway.slots().await.unwrap();
+    assert!(!index.exists(), "the pointer is newer");
+}
+
+#[tokio::test]
 async fn what_sync_tools_leave_behind_does_no_harm() {
     let (directory, gateway) = prepared().await;
     let (cid, bytes) = car("good");
