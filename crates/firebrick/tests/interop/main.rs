@@ -1,0 +1,16 @@
+//! Both implementations on the same folders: the real JavaScript client writes, Firebrick reads,
+//! and the other way round.
+//!
+//! The tests need Node.js and the packages of `interop/`, so they are ignored by a plain
+//! `cargo test`; `cargo xtask test --only interop` sets everything up and runs them. Where the
+//! client loses or hides data on its own, `interop/test/faults.test.mjs` shows it without Firebrick.
+
+mod bed;
+mod compare;
+mod heads;
+mod keys;
+mod late;
+mod live;
+mod peer;
+mod resolution;
+mod round_trip;
