@@ -7,4 +7,5 @@ mod damage;
 mod database;
 mod documents;
 mod processes;
+mod simulation;
 mod sync;

@@ -52,7 +52,8 @@ impl fmt::Debug for Task {
     }
 }
 
-/// The set of ready tasks.
+/// The set of ready tasks, sorted: what wakes several tasks at once may do so in any order (the
+/// channels of tokio draw one at random), and the choice among them must not depend on it.
 ///
 /// Has a lock of its own, held for a few instructions: wakers are called from anywhere, also while
 /// the executor's state is locked.
@@ -65,10 +66,10 @@ impl Ready {
     }
 
     pub(super) fn push(&self, id: TaskId) {
-        // Few tasks are ready at a time, so a scan is as good as a set.
+        // Few tasks are ready at a time, so moving them is as good as a tree.
         self.with(|ready| {
-            if !ready.contains(&id) {
-                ready.push(id);
+            if let Err(at) = ready.binary_search(&id) {
+                ready.insert(at, id);
             }
         });
     }
@@ -81,7 +82,7 @@ impl Ready {
     pub(super) fn take(&self, order: &mut Rng) -> Option<TaskId> {
         self.with(|ready| {
             let at = order.index(ready.len());
-            (!ready.is_empty()).then(|| ready.swap_remove(at))
+            (!ready.is_empty()).then(|| ready.remove(at))
         })
     }
 
