@@ -5,7 +5,7 @@ use firebrick_core::header::CarHeader;
 use firebrick_core::meta::MetaEvent;
 use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid, car, cid::Codec, document, group};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::groups::{self, Group};
 use super::pull::{Listing, Pulled};
@@ -148,7 +148,7 @@ impl Task {
         Ok(!held)
     }
 
-    /// The live CARs that are not at the remote any more.
+    /// The live CARs that are not at the remote any more, or not wholly.
     async fn audit(&self) -> Result<Vec<Cid>> {
         let live = self
             .record
@@ -158,8 +158,14 @@ impl Task {
             .copied();
         match self.gateway.list_cars().await? {
             Some(there) => {
-                let there: HashSet<Cid> = there.into_iter().map(|entry| entry.cid).collect();
-                Ok(live.filter(|car| !there.contains(car)).collect())
+                let there = there.into_iter().map(|entry| (entry.cid, entry.len));
+                let there: HashMap<Cid, u64> = there.collect();
+                // Sealed it is longer than plain: one that is shorter was cut by a failed upload.
+                let whole = |car: &Cid| {
+                    let plain = self.cars.get(car).map_or(0, |known| known.bytes);
+                    there.get(car).is_some_and(|len| *len >= plain)
+                };
+                Ok(live.filter(|car| !whole(car)).collect())
             }
             None => {
                 let mut lost = Vec::new();

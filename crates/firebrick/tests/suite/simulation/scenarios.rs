@@ -108,6 +108,7 @@ async fn online(world: &mut World<'_>, count: usize, rows: usize) {
         world.attach_home(at);
     }
     world.converge(SOON).await;
+    (0..count).for_each(|at| world.heal_wires(at));
     world.check_equal().await;
     let all = (2 * count + 2 * (count - 2)) * rows;
     assert_eq!(world.count(0).await, all);
