@@ -225,7 +225,9 @@ impl Demo<'_> {
             Report::Syncing(progress) => {
                 self.show
                     .documents(index, progress.documents, &words(&progress));
-                let in_the_middle = progress.cars_received > 0 && progress.cars_to_come > 0;
+                // Something has gone over the wire, and it knows of more to come.
+                let moved = progress.bytes_up + progress.bytes_down > 0;
+                let in_the_middle = moved && progress.cars_to_come > 0;
                 self.replicas[index].progress = progress;
                 if in_the_middle && self.is_victim(index) {
                     self.kill_and_restart(index).await?;

@@ -99,7 +99,7 @@ impl Ledger {
     pub(crate) fn apply(&self, heads: &[Cid], origin: Origin, records: &Records) -> Result<bool> {
         self.ensure_writable()?;
         self.as_writer(|writer| {
-            let head = clock::join(&self.source, &writer.head, heads)?;
+            let head = writer.resolver.join(&self.source, &writer.head, heads)?;
             if head == writer.head {
                 if !records.is_empty() {
                     self.record(records)?;
@@ -118,7 +118,10 @@ impl Ledger {
     /// The documents at `head`, with every shard here or in memory.
     fn tree_at(&self, writer: &mut Writer, head: &[Cid]) -> Result<Tree> {
         let [only] = head else {
-            return Ok(writer.resolver.resolve(&self.source, &self.source, head)?);
+            // The store has the shards of checkpoints only; the writer's tree has the others.
+            let own = (&writer.head[..], &writer.tree);
+            let source = &self.source;
+            return Ok(writer.resolver.resolve_from(source, source, head, &[own])?);
         };
         let root = self.source.event(only)?.root;
         if root == writer.tree.root() {

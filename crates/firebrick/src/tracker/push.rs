@@ -446,7 +446,7 @@ impl Task {
         for (slot, car, shown) in &pulled.heads {
             if Self::is_pointer(slot)
                 && clock::contains(&self.ledger.source, shown, &head[0]).unwrap_or(false)
-                && self.is_whole(car)?
+                && self.goes_on_from(car)?
             {
                 return Ok(());
             }
@@ -476,16 +476,17 @@ impl Task {
         Ok(())
     }
 
-    /// Whether JavaScript can read on from this CAR: it needs every CAR that the header lists, and
-    /// ignores what the header says to be compacted, even if a write was lost on the way.
-    fn is_whole(&mut self, car: &Cid) -> Result<bool> {
+    /// Whether JavaScript can read as much from this CAR as from one of ours: it needs the CARs that
+    /// the header lists, and ignores those that it calls compacted, even if a write was lost on the
+    /// way. What ours would list in vain as well is no reason to replace it.
+    fn goes_on_from(&mut self, car: &Cid) -> Result<bool> {
         let Some(header) = self.header(car)? else {
             return Ok(false);
         };
-        let listed = header.cars.iter().flatten().chain([car]);
-        let mut live = self.record.live.iter();
-        Ok(listed.clone().all(|car| self.there.contains(car))
-            && !live.any(|group| header.compact.contains(&group.cars)))
+        let live = |cars: &Vec<Cid>| self.record.live.iter().any(|group| group.cars == *cars);
+        let there = |cars: &Vec<Cid>| cars.iter().all(|car| self.there.contains(car));
+        Ok(header.cars.iter().all(|cars| there(cars) || live(cars))
+            && !header.compact.iter().any(live))
     }
 
     /// Whether someone has written the pointer since we did.
