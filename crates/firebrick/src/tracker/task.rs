@@ -11,10 +11,10 @@ use futures_util::future::{Either, FutureExt as _, select, select_all};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use hashbrown::{HashMap, HashSet};
 
-use super::cars::Trouble;
+use super::cars::{Trouble, TroubleKind};
 use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, Record, car_prefix, record_key};
-use super::status::{Missing, State};
+use super::status::{Missing, Pending, State};
 use super::timed::Timed;
 use super::{Round, Shared, malformed};
 use crate::error::{Error, Result};
@@ -30,6 +30,8 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(150);
 /// How long a slot stays after another one was seen to say more.
 const SLOT_GRACE: Duration = Duration::from_secs(30);
+/// Attempts at reading a CAR that no header lists before it is left alone: some three seconds.
+const HALF_WRITTEN_TRIES: u32 = 6;
 /// How often slots are compared.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How much later a CAR that somebody cannot read, and that is fine, is looked at again.
@@ -537,6 +539,7 @@ impl Task {
         self.fetch(new).await?;
         for car in unknown {
             if !self.cars.contains_key(&car) {
+                listing.malformed.extend(self.half_written(&car));
                 continue;
             }
             let head = self
@@ -553,6 +556,22 @@ impl Task {
             }
         }
         Ok(listing)
+    }
+
+    /// JavaScript writes its files in place, so a CAR that cannot be read may be one in the making,
+    /// and the pointer to it may have been lost to ours. It counts as pending for a few attempts;
+    /// after that it is taken for what nobody needs.
+    fn half_written(&self, car: &Cid) -> Option<Pending> {
+        let trouble = self.troubles.get(car)?;
+        let fresh = trouble.tries <= HALF_WRITTEN_TRIES;
+        let readable_later = !matches!(trouble.kind, TroubleKind::NeedsKey(_));
+        (fresh && readable_later).then(|| Pending {
+            slot: format!("{ORPHAN}{car}"),
+            head: Vec::new(),
+            missing: Vec::new(),
+            cars: vec![*car],
+            cause: trouble.kind.words(car),
+        })
     }
 }
 
