@@ -501,7 +501,7 @@ impl Task {
         Ok(true)
     }
 
-    /// On a folder that JavaScript writes to as well: CARs that no header lists, because another
+    /// On a folder that JavaScript writes to as well: CARs that no slot names, because another
     /// process has overwritten the pointer to them. Their heads are adopted like those of slots.
     async fn with_orphans(&mut self, mut listing: Listing) -> Result<Listing> {
         if !self.gateway.capabilities().shared_pointer {
@@ -524,10 +524,12 @@ impl Task {
         let data = there.iter().filter(|entry| !entry.is_file);
         self.there = data.map(|entry| entry.cid).collect();
         let unknown = self.there.iter().copied();
+        // A listed CAR that has not come yet is the pull's affair. One that is here stays a head
+        // until it is applied: our own pointer may have taken its place.
         let unknown: Vec<Cid> = unknown
             .filter(|car| {
                 !announced.contains(car)
-                    && !listed.contains(car)
+                    && (self.cars.contains_key(car) || !listed.contains(car))
                     && !self.orphans_seen.contains(car)
             })
             .collect();
