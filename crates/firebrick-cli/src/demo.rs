@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::args::Global;
 use crate::commands::interrupted;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, grouped};
 use args::DemoArgs;
 use child::{Heard, Process, What};
 use data::Deal;
@@ -47,9 +47,8 @@ struct Replica {
 struct Kill {
     database: usize,
     process: Option<u32>,
-    /// CARs that it had received, and those that it knew of and had not.
-    cars_received: u64,
-    cars_to_come: u64,
+    /// What had gone over its wire by then.
+    bytes: u64,
     /// Documents that it held when it was started again.
     documents: Option<u64>,
     /// Whether it lacked some of them then.
@@ -72,7 +71,7 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
     }
     output.note(format!(
         "{} records from {}, dealt to {} databases in {}",
-        deal.records,
+        grouped(deal.records),
         deal.source,
         args.databases,
         stage.folder().display()
@@ -98,16 +97,16 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
         result = demo.play(hear) => result,
         () = interrupted() => Err(Failure::interrupted("the demo was stopped")),
     };
+    let (seconds, sync_began) = (began.elapsed().as_secs_f64(), demo.sync_began);
+    let sync_seconds = sync_began.map_or(0.0, |began| began.elapsed().as_secs_f64());
     demo.end().await;
     let outcome = Outcome {
         deal: &deal,
         replicas: &demo.replicas,
         kill: demo.kill.as_ref(),
         remote: &demo.remote,
-        seconds: began.elapsed().as_secs_f64(),
-        sync_seconds: demo
-            .sync_began
-            .map_or(0.0, |began| began.elapsed().as_secs_f64()),
+        seconds,
+        sync_seconds,
         trouble: result.as_ref().err().map(|failure| failure.message.clone()),
     };
     if let Err(failure) = &result
@@ -225,9 +224,9 @@ impl Demo<'_> {
             Report::Syncing(progress) => {
                 self.show
                     .documents(index, progress.documents, &words(&progress));
-                // Something has gone over the wire, and it knows of more to come.
+                // Something has gone over the wire, and not everything has arrived.
                 let moved = progress.bytes_up + progress.bytes_down > 0;
-                let in_the_middle = moved && progress.cars_to_come > 0;
+                let in_the_middle = moved && progress.documents < self.deal.records;
                 self.replicas[index].progress = progress;
                 if in_the_middle && self.is_victim(index) {
                     self.kill_and_restart(index).await?;
@@ -277,8 +276,7 @@ impl Demo<'_> {
         let kill = Kill {
             database: index + 1,
             process: pid,
-            cars_received: progress.cars_received,
-            cars_to_come: progress.cars_to_come,
+            bytes: progress.bytes_up + progress.bytes_down,
             documents: None,
             mid_sync: false,
         };

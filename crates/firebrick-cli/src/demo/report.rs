@@ -66,13 +66,10 @@ impl Show {
 
     pub(super) fn killed(&self, output: &Output, replica: usize, kill: &Kill) {
         self.by_replica[replica].set_message("killed");
-        let (received, all) = (kill.cars_received, kill.cars_received + kill.cars_to_come);
-        let event = json!({ "event": "killed", "database": kill.database, "cars_received": received, "cars": all });
+        let event = json!({ "event": "killed", "database": kill.database, "bytes": kill.bytes });
         self.step(output, &event, || {
-            format!(
-                "database {}: killed (SIGKILL) with {received} of {all} CARs received",
-                kill.database
-            )
+            let moved = bytes(kill.bytes);
+            format!("database {}: killed (SIGKILL) after {moved}", kill.database)
         });
     }
 
@@ -270,8 +267,9 @@ impl Outcome<'_> {
                 "when its sync was over"
             };
             output.line(format!(
-                "Database {} was killed {when}, held {held} documents when it was started again, and went on.",
-                kill.database
+                "Database {} was killed {when}, after {}. Started again, it held {held} documents, and went on.",
+                kill.database,
+                bytes(kill.bytes),
             ))?;
         }
         if converged {

