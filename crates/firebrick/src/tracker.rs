@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use firebrick_core::{Cid, clock};
+use firebrick_core::Cid;
+use firebrick_core::clock::{self, EventSource as _};
 
 use tokio::sync::{Notify, watch};
 
@@ -56,9 +57,19 @@ struct Shared {
     wake: Notify,
     /// About to stop: what is left behind is to be readable for everybody.
     leaving: AtomicBool,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     ledger: Weak<Ledger>,
     ended: watch::Sender<bool>,
+}
+
+/// What a task is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    Run,
+    /// Stop after the round that is under way.
+    Soon,
+    /// Stop at once, whatever the remote does.
+    Now,
 }
 
 /// The end of a round.
@@ -72,26 +83,34 @@ struct Round {
 
 impl Shared {
     fn stopping(&self) -> bool {
-        *self.stop.borrow()
+        *self.stop.borrow() > Stop::Run
     }
 
-    fn stop(&self) {
-        self.stop.send_replace(true);
+    fn stop(&self, how: Stop) {
+        self.stop.send_modify(|stop| *stop = how.max(*stop));
     }
 
-    /// Ends when the task is told to stop.
-    async fn stopped(&self) {
+    /// Ends when the task is told to stop like this, or harder.
+    async fn stopped(&self, how: Stop) {
         // Fails only when the sender is gone, which `self` holds.
-        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+        let _ = self.stop.subscribe().wait_for(|stop| *stop >= how).await;
     }
 
-    /// Local events that the remote is not known to hold.
+    /// Local events that the remote is not known to hold. Those that only join others do not
+    /// count: every replica makes them by itself.
     fn lacking(&self) -> usize {
         let Some(ledger) = self.ledger.upgrade() else {
             return 0;
         };
         let (head, acked) = (ledger.snapshot().head.clone(), self.acked.borrow().clone());
-        clock::difference(&ledger.source, &head, &acked).map_or(1, |events| events.len())
+        let Ok(events) = clock::difference(&ledger.source, &head, &acked) else {
+            return 1;
+        };
+        let says_something = |cid: &&Cid| {
+            let event = ledger.source.event(cid);
+            event.map_or(true, |event| event.puts().next().is_some())
+        };
+        events.iter().filter(says_something).count()
     }
 
     /// Whether the remote is known to hold these events.
@@ -181,7 +200,7 @@ impl Trackers {
             failure: Mutex::default(),
             wake: Notify::new(),
             leaving: AtomicBool::new(false),
-            stop: watch::Sender::new(false),
+            stop: watch::Sender::new(Stop::Run),
             ledger: Arc::downgrade(&self.ledger),
             ended: watch::Sender::new(false),
         });
@@ -268,14 +287,14 @@ impl Trackers {
     /// Tells every task to stop: the last handle of a database takes its tasks along.
     pub(crate) fn stop(&self) {
         for attachment in self.lock().drain(..) {
-            attachment.shared().stop();
+            attachment.shared().stop(Stop::Now);
         }
     }
 
     /// Stops every task at once.
     pub(crate) async fn abort(&self) {
         for attachment in self.all() {
-            attachment.end().await;
+            attachment.end(Stop::Now).await;
         }
     }
 }

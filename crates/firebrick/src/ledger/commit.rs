@@ -557,6 +557,11 @@ fn begin(
         block: document,
         generation: 0,
     });
+    // Any two heads may turn out to have nothing else in common, and then the merge starts there.
+    blocks.push(StoredBlock {
+        block: genesis::GENESIS.root.clone(),
+        generation: 0,
+    });
     blocks.push(StoredBlock {
         block: event,
         generation: 1,

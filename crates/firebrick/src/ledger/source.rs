@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use firebrick_core::Cid;
 use firebrick_core::clock::{ClockError, Event, EventSource};
 use firebrick_core::pail::{PailError, Shard, ShardSource};
+use firebrick_core::{Cid, genesis};
 use hashbrown::{HashMap, HashSet};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -193,6 +193,11 @@ impl ShardSource for Source {
             .store
             .block(cid)
             .map_err(|error| PailError::Source(Box::new(error)))?;
+        let bytes = bytes.or_else(|| {
+            // The same in every ledger, and a remote need not have it.
+            let root = &genesis::GENESIS.root;
+            (*cid == root.cid).then(|| root.bytes.clone())
+        });
         let shard = Arc::new(
             Shard::decode(&bytes.ok_or(PailError::Missing(*cid))?)
                 .map_err(|reason| PailError::Invalid { cid: *cid, reason })?,

@@ -8,7 +8,7 @@ use firebrick_core::Cid;
 use tokio::sync::watch;
 
 use super::status::{RemoteStatus, State};
-use super::{FLUSH, Shared};
+use super::{FLUSH, Shared, Stop};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::ledger::Written;
@@ -181,12 +181,16 @@ impl Attachment {
     /// Pushes what is left, within some seconds, and ends the syncing. Never hangs.
     pub async fn detach(&self) -> DetachReport {
         let hopeless = matches!(self.status().state, State::Offline { .. });
+        let mut how = Stop::Now;
         if !hopeless && !self.is_detached() {
             self.shared.leaving.store(true, Ordering::Release);
             // Whatever keeps it from ending in time is in the report.
-            let _ = env::timeout(&*self.shared.env, FLUSH, self.synced()).await;
+            let flushed = env::timeout(&*self.shared.env, FLUSH, self.synced()).await;
+            if matches!(flushed, Ok(Ok(()))) {
+                how = Stop::Soon;
+            }
         }
-        self.end().await;
+        self.end(how).await;
         DetachReport {
             remote: self.shared.name.clone(),
             unpushed: self.shared.lacking(),
@@ -194,12 +198,15 @@ impl Attachment {
     }
 
     /// Ends the task without pushing.
-    pub(super) async fn end(&self) {
-        self.shared.stop();
-        let mut ended = self.shared.ended.subscribe();
-        let wait = ended.wait_for(|ended| *ended);
-        if env::timeout(&*self.shared.env, FLUSH, wait).await.is_err() {
-            tracing::warn!(remote = %self.shared.name, "the remote does not answer; its task ends when it does");
+    pub(super) async fn end(&self, how: Stop) {
+        for how in [how, Stop::Now] {
+            self.shared.stop(how);
+            let mut ended = self.shared.ended.subscribe();
+            let wait = ended.wait_for(|ended| *ended);
+            if env::timeout(&*self.shared.env, FLUSH, wait).await.is_ok() {
+                return;
+            }
+            tracing::warn!(remote = %self.shared.name, "the remote does not answer; it is left");
         }
     }
 }

@@ -4,7 +4,7 @@ use firebrick_core::clock::{self, EventSource as _};
 use firebrick_core::header::CarHeader;
 use firebrick_core::meta::MetaEvent;
 use firebrick_core::pail::{PailError, Tree};
-use firebrick_core::{Block, Cid, car, cid::Codec, document, group};
+use firebrick_core::{Block, Cid, car, cid::Codec, document, genesis, group};
 use hashbrown::{HashMap, HashSet};
 
 use super::groups::{self, Group};
@@ -256,6 +256,10 @@ impl Task {
                     );
                     parcel.add(Block { cid: value, bytes });
                 }
+            }
+            if *cid == genesis::GENESIS.event.cid {
+                // Where merges of ledgers that began apart start. No other root leads to it.
+                parcel.add(genesis::GENESIS.root.clone());
             }
             let bytes = self.ledger.store().block(cid)?.ok_or(Error::MissingBlock {
                 cid: *cid,

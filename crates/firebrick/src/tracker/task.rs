@@ -16,7 +16,7 @@ use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, Record, car_prefix, record_key};
 use super::status::{Missing, Pending, State};
 use super::timed::Timed;
-use super::{Round, Shared, malformed};
+use super::{Round, Shared, Stop, malformed};
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayError, GatewayErrorKind};
 use crate::ledger::Ledger;
@@ -159,7 +159,7 @@ impl Task {
             lost.mark_unchanged();
             let shared = Arc::clone(&self.shared);
             let round = {
-                let (round, stopped) = (self.round(), shared.stopped());
+                let (round, stopped) = (self.round(), shared.stopped(Stop::Now));
                 futures_util::pin_mut!(round, stopped);
                 match select(round, stopped).await {
                     Either::Left((outcome, _)) => outcome,
@@ -174,7 +174,7 @@ impl Task {
             self.end_round(state, asked, clean, went_well);
             let ended = {
                 let reasons = [
-                    shared.stopped().map(|()| false).boxed(),
+                    shared.stopped(Stop::Soon).map(|()| false).boxed(),
                     self.shared.wake.notified().map(|()| false).boxed(),
                     moved.changed().map(|_| false).boxed(),
                     keys.changed().map(|_| false).boxed(),
@@ -188,7 +188,9 @@ impl Task {
                 // The stream gave up; looking at intervals goes on, and it is tried again.
                 hints = Box::pin(futures_util::stream::pending());
             }
-            self.pin_if_quiet();
+            if !shared.stopping() {
+                self.pin_if_quiet();
+            }
         }
         self.leave();
     }
