@@ -18,6 +18,8 @@ use crate::common;
 const SOON: Duration = Duration::from_secs(1200);
 
 /// Runs a scenario on some seeds.
+// Taken by value so that a scenario can be written where it is run.
+#[expect(clippy::needless_pass_by_value)]
 fn on_seeds(count: u64, scenario: impl AsyncFn(&mut World<'_>)) {
     for seed in 1..=count {
         let executor = Executor::new(seed);
@@ -60,7 +62,9 @@ impl World<'_> {
     }
 
     fn heal_wires(&self, at: usize) {
-        self.nodes[at].wires.iter().for_each(|wire| wire.heal());
+        for wire in &self.nodes[at].wires {
+            wire.heal();
+        }
     }
 
     /// The group that a hub shows, by the one slot that there is.
