@@ -1,4 +1,38 @@
-//! The pure core of Firebrick.
+//! The pure core of Firebrick: what a ledger is, byte for byte as Fireproof writes it.
+//!
+//! Everything here is a function of its arguments: no files, no clock, no threads, no runtime, no
+//! state between calls. Time and random bytes are passed in. It builds for wasm32.
+//!
+//! From the bottom up:
+//!
+//! - [`cid`], [`block`], [`cbor`]: names, bytes, values;
+//! - [`document`], [`file`]: what applications store;
+//! - [`pail`]: the trie from ids to documents; [`clock`]: the history; [`merge`]: the state of
+//!   several heads;
+//! - [`car`], [`header`], [`group`]: the files that hold blocks; [`envelope`], [`keys`]: their
+//!   encryption; [`meta`], [`wal`], [`urls`]: what points to them;
+//! - [`charwise`], [`prolly`], [`index`]: indexes and queries;
+//! - [`genesis`]: how every ledger begins; [`ledger`]: opening one that JavaScript wrote.
+//!
+//! ```
+//! use firebrick_core::keys::Key;
+//! use firebrick_core::{document, envelope, group::Car, header::CarHeader};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Task {
+//!     title: String,
+//! }
+//!
+//! let task = Task { title: "Read the format".into() };
+//! let block = document::encode("task-1", &task)?;
+//! let car = Car::commit(&CarHeader::default(), [&block]);
+//! let sealed = envelope::seal(&car.bytes, &Key::generate([7; 32]));
+//! assert_ne!(sealed, car.bytes);
+//! let back: Option<Task> = document::decode(&block.bytes)?;
+//! assert_eq!(back.map(|task| task.title).as_deref(), Some("Read the format"));
+//! # Ok::<(), document::DocumentError>(())
+//! ```
+
 pub mod block;
 pub mod car;
 pub mod cbor;
