@@ -6,7 +6,7 @@
 //! From the bottom up:
 //!
 //! - [`cid`], [`block`], [`cbor`]: names, bytes, values;
-//! - [`document`], [`file`]: what applications store;
+//! - [`document`], [`mod@file`]: what applications store;
 //! - [`pail`]: the trie from ids to documents; [`clock`]: the history; [`merge`]: the state of
 //!   several heads;
 //! - [`car`], [`header`], [`group`]: the files that hold blocks; [`envelope`], [`keys`]: their
