@@ -56,7 +56,7 @@ fn sorted<W: Weigh>(
     let Some(Replayed { region, events }) = replayed::<W>(graph, source, heads, usize::MAX)? else {
         return Ok(None);
     };
-    let weight = |id: &u32| (*graph.cid(*id), region.weights[*id as usize].weight());
+    let weight = |id: &u32| (*graph.cid(*id), W::weight(region.weights[*id as usize]));
     Ok(Some(Sorted {
         ancestor: *graph.cid(region.ancestor),
         events: events.iter().map(weight).collect(),
@@ -65,7 +65,7 @@ fn sorted<W: Weigh>(
 }
 
 /// A region with its events in the order of application.
-pub(crate) struct Replayed<W> {
+pub(crate) struct Replayed<W: Weigh> {
     pub(crate) region: Region<W>,
     pub(crate) events: Vec<u32>,
 }
@@ -82,12 +82,10 @@ pub(crate) fn replayed<W: Weigh>(
     let Outcome::Done(region) = outcome else {
         return Ok(None);
     };
-    let weights: &[W] = &region.weights;
+    let weight = |id: &u32| W::weight(region.weights[*id as usize]);
     events.sort_unstable_by(|a, b| {
-        let (x, y) = (&weights[*a as usize], &weights[*b as usize]);
-        y.weight()
-            .cmp(&x.weight())
-            .then_with(|| graph.cid(*a).cmp_text(graph.cid(*b)))
+        let by_text = || graph.cid(*a).cmp_text(graph.cid(*b));
+        weight(b).cmp(&weight(a)).then_with(by_text)
     });
     Ok(Some(Replayed { region, events }))
 }

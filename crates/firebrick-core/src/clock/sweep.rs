@@ -13,116 +13,111 @@ use std::collections::binary_heap::PeekMut;
 use super::{ClockError, Event, EventSource, Graph};
 
 /// How events are weighed. The greater weight is applied first.
-pub(crate) trait Weigh: Copy + Default {
-    /// A path that ends here, at a head.
-    fn start(&mut self);
+pub(crate) trait Weigh {
+    /// What is kept for each event. Zeros at first, as a kind of number of which large vectors come
+    /// from the system without being written to: a sweep costs what it visits.
+    type Cell: Copy + Default;
 
-    /// The paths into `self` go on to a parent.
-    fn pass(&self, parent: &mut Self);
+    /// A path that ends here, at a head.
+    fn start(cell: &mut Self::Cell);
+
+    /// The paths into an event go on to a parent.
+    fn pass(from: Self::Cell, parent: &mut Self::Cell);
 
     /// Whether the weight is exact.
-    fn in_range(&self) -> bool {
-        true
-    }
+    fn in_range(cell: Self::Cell) -> bool;
 
     /// The weight, once all paths were passed on to here.
-    fn weight(&self) -> u128;
+    fn weight(cell: Self::Cell) -> u128;
 }
 
 /// The number of paths from the heads and the sum of their lengths, in a few bits: enough for long
 /// histories as long as they seldom fork, and the memory is what such a sweep costs.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Paths {
-    count: u32,
-    lengths: u32,
-}
+pub(crate) enum Paths {}
 
 /// The same, exact up to 2^120.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct WidePaths {
-    count: u128,
-    lengths: u128,
-}
+pub(crate) enum WidePaths {}
 
 /// The length of the longest path, for histories whose path counts are out of range.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Longest(u32);
+pub(crate) enum Longest {}
 
 impl Weigh for Paths {
-    fn start(&mut self) {
-        self.count += 1;
+    type Cell = [u32; 2];
+
+    fn start([count, _]: &mut [u32; 2]) {
+        *count += 1;
     }
 
-    fn pass(&self, parent: &mut Self) {
-        parent.count = parent.count.saturating_add(self.count);
-        parent.lengths = parent
-            .lengths
-            .saturating_add(self.lengths.saturating_add(self.count));
+    fn pass([count, lengths]: [u32; 2], parent: &mut [u32; 2]) {
+        parent[0] = parent[0].saturating_add(count);
+        parent[1] = parent[1].saturating_add(lengths.saturating_add(count));
     }
 
-    fn in_range(&self) -> bool {
+    fn in_range([_, lengths]: [u32; 2]) -> bool {
         // Below a head, the sum of the lengths is no less than the count.
-        self.lengths < u32::MAX
+        lengths < u32::MAX
     }
 
-    fn weight(&self) -> u128 {
-        u128::from(self.lengths)
+    fn weight([_, lengths]: [u32; 2]) -> u128 {
+        u128::from(lengths)
     }
 }
 
-impl WidePaths {
-    /// The greatest weight that is used; any reader of the DAG must use the same limit.
-    const LIMIT: u128 = 1 << 120;
-}
+/// The greatest weight that is used. Whoever reads the same history must draw the same line.
+const WEIGHT_MAX: u128 = 1 << 120;
 
 impl Weigh for WidePaths {
-    fn start(&mut self) {
-        self.count += 1;
+    type Cell = [u128; 2];
+
+    fn start([count, _]: &mut [u128; 2]) {
+        *count += 1;
     }
 
-    fn pass(&self, parent: &mut Self) {
-        parent.count = parent.count.saturating_add(self.count);
-        parent.lengths = parent
-            .lengths
-            .saturating_add(self.lengths.saturating_add(self.count));
+    fn pass([count, lengths]: [u128; 2], parent: &mut [u128; 2]) {
+        parent[0] = parent[0].saturating_add(count);
+        parent[1] = parent[1].saturating_add(lengths.saturating_add(count));
     }
 
-    fn in_range(&self) -> bool {
-        self.lengths <= Self::LIMIT
+    fn in_range([_, lengths]: [u128; 2]) -> bool {
+        lengths <= WEIGHT_MAX
     }
 
-    fn weight(&self) -> u128 {
-        self.lengths
+    fn weight([_, lengths]: [u128; 2]) -> u128 {
+        lengths
     }
 }
 
 impl Weigh for Longest {
-    fn start(&mut self) {}
+    type Cell = u32;
 
-    fn pass(&self, parent: &mut Self) {
-        parent.0 = parent.0.max(self.0.saturating_add(1));
+    fn start(_: &mut u32) {}
+
+    fn pass(length: u32, parent: &mut u32) {
+        *parent = (*parent).max(length.saturating_add(1));
     }
 
-    fn weight(&self) -> u128 {
-        u128::from(self.0)
+    fn in_range(_: u32) -> bool {
+        true
+    }
+
+    fn weight(length: u32) -> u128 {
+        u128::from(length)
     }
 }
 
 /// What a merge of several heads replays.
-#[derive(Debug)]
-pub(crate) struct Region<W> {
+pub(crate) struct Region<W: Weigh> {
     /// The common ancestor.
     pub(crate) ancestor: u32,
     /// By event.
-    pub(crate) weights: Vec<W>,
+    pub(crate) weights: Vec<W::Cell>,
     flags: Vec<u8>,
     /// Whether the ancestor itself, and with it everything below, is replayed.
     pub(crate) below: bool,
 }
 
 /// How a sweep ended.
-#[derive(Debug)]
-pub(crate) enum Outcome<W> {
+pub(crate) enum Outcome<W: Weigh> {
     Done(Region<W>),
     /// A weight is out of range.
     OutOfRange,
@@ -142,7 +137,7 @@ pub(crate) fn sweep<W: Weigh, S: EventSource>(
     source: &S,
     heads: &[u32],
     limit: usize,
-    mut visit: impl FnMut(&Graph, u32, &[W], Option<&Event>),
+    mut visit: impl FnMut(&Graph, u32, &[W::Cell], Option<&Event>),
 ) -> Result<Outcome<W>, ClockError> {
     let mut sweep = Sweep::<W>::new(graph, heads);
     let mut visited = 0;
@@ -155,7 +150,7 @@ pub(crate) fn sweep<W: Weigh, S: EventSource>(
             }
             sweep.count_again(graph, id, heads.contains(&id));
         }
-        if !sweep.weights[id as usize].in_range() {
+        if !W::in_range(sweep.weights[id as usize]) {
             return Ok(Outcome::OutOfRange);
         }
         if visited == limit {
@@ -183,7 +178,7 @@ pub(crate) fn sweep<W: Weigh, S: EventSource>(
     }))
 }
 
-impl<W> Region<W> {
+impl<W: Weigh> Region<W> {
     /// Whether an event is replayed.
     pub(crate) fn replays(&self, id: u32) -> bool {
         let seen = self.flags.get(id as usize).is_some_and(|flags| *flags != 0);
@@ -192,8 +187,8 @@ impl<W> Region<W> {
 }
 
 /// The state of a sweep.
-struct Sweep<W> {
-    weights: Vec<W>,
+struct Sweep<W: Weigh> {
+    weights: Vec<W::Cell>,
     flags: Vec<u8>,
     /// The next event unless `waiting` holds a later one: so a chain needs no queue.
     next: Option<u64>,
@@ -204,24 +199,28 @@ struct Sweep<W> {
 
 impl<W: Weigh> Sweep<W> {
     fn new(graph: &Graph, heads: &[u32]) -> Self {
+        let room = graph.len() + graph.len() / 8 + 64;
         let mut sweep = Self {
-            weights: vec![W::default(); graph.len()],
-            flags: vec![0; graph.len()],
+            weights: vec![W::Cell::default(); room],
+            flags: vec![0; room],
             next: None,
             waiting: BinaryHeap::with_capacity(heads.len()),
             joints: Vec::new(),
         };
         for head in heads {
             sweep.flags[*head as usize] = SEEN | KEPT;
-            sweep.weights[*head as usize].start();
+            W::start(&mut sweep.weights[*head as usize]);
             sweep.waiting.push(graph.rank(*head));
         }
         sweep
     }
 
     fn grow(&mut self, events: usize) {
-        self.weights.resize(events, W::default());
-        self.flags.resize(events, 0);
+        if events > self.flags.len() {
+            let room = events + events / 2;
+            self.weights.resize(room, W::Cell::default());
+            self.flags.resize(room, 0);
+        }
     }
 
     /// The event of the highest rank, and whether no other is left.
@@ -245,7 +244,7 @@ impl<W: Weigh> Sweep<W> {
             self.joints.push(id);
         }
         for parent in parents {
-            own.pass(&mut self.weights[*parent as usize]);
+            W::pass(own, &mut self.weights[*parent as usize]);
             let flags = &mut self.flags[*parent as usize];
             let new = *flags & SEEN == 0;
             *flags |= flag;
@@ -258,13 +257,13 @@ impl<W: Weigh> Sweep<W> {
     /// Weighs the ancestor where it is replayed itself: an event whose only parent is the ancestor
     /// does not lead to it, so those paths do not count.
     fn count_again(&mut self, graph: &Graph, ancestor: u32, head: bool) {
-        let mut weight = W::default();
+        let mut weight = W::Cell::default();
         if head {
-            weight.start();
+            W::start(&mut weight);
         }
         for joint in &self.joints {
             if graph.parents(*joint).contains(&ancestor) {
-                self.weights[*joint as usize].pass(&mut weight);
+                W::pass(self.weights[*joint as usize], &mut weight);
             }
         }
         self.weights[ancestor as usize] = weight;

@@ -50,18 +50,30 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
             Some(tree) => tree,
             None => self.onto_known(&mut winners, &region)?,
         };
+        self.keep(winners, &region, &tree);
+        Ok(Some(tree))
+    }
+
+    /// Remembers this merge for the next one, unless a larger one from elsewhere is remembered: that
+    /// would be dear to do again.
+    fn keep<W: Weigh>(&mut self, winners: Winners, region: &Region<W>, tree: &Tree) {
+        let larger =
+            |last: &Last| last.ancestor != region.ancestor && last.keys > winners.keys().len();
+        if self.resolver.last.as_ref().is_some_and(larger) {
+            return;
+        }
         self.resolver.last = Some(Last {
             ancestor: region.ancestor,
             below: region.below,
             heads: self.heads.to_vec(),
+            keys: winners.keys().len(),
             winners: winners.into_events(),
             tree: tree.clone(),
         });
-        Ok(Some(tree))
     }
 
     /// Goes on from the last merge, if this one replays all that it did, from the same ancestor.
-    fn onto_last<W>(
+    fn onto_last<W: Weigh>(
         &self,
         winners: &mut Winners,
         region: &Region<W>,
@@ -85,9 +97,13 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
     }
 
     /// Starts from a tree that is at hand or belongs to a head, or from that of the ancestor.
-    fn onto_known<W>(&self, winners: &mut Winners, region: &Region<W>) -> Result<Tree, MergeError> {
+    fn onto_known<W: Weigh>(
+        &self,
+        winners: &mut Winners,
+        region: &Region<W>,
+    ) -> Result<Tree, MergeError> {
         let graph = &self.resolver.graph;
-        let mut keys = winners.keys();
+        let mut keys = winners.keys().to_vec();
         self.sort_keys(&mut keys);
         winners.read(graph, self.events, &keys)?;
         let old = self.tree_of(region.ancestor)?;
@@ -122,7 +138,7 @@ impl<E: EventSource, S: ShardSource> Merging<'_, E, S> {
 
     /// Trees that hold a part of what is replayed, the one with the longest history first, and
     /// whether they are at hand.
-    fn later<W>(&self, region: &Region<W>) -> Result<Vec<(Tree, bool)>, MergeError> {
+    fn later<W: Weigh>(&self, region: &Region<W>) -> Result<Vec<(Tree, bool)>, MergeError> {
         let graph = &self.resolver.graph;
         let rank = |heads: &[Cid]| {
             let mut best = 0;

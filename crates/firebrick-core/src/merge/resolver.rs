@@ -55,7 +55,9 @@ pub(super) struct Last {
     pub(super) ancestor: u32,
     pub(super) below: bool,
     pub(super) heads: Vec<u32>,
-    /// By key.
+    /// How many keys were set.
+    pub(super) keys: usize,
+    /// By key, see [`super::winners`].
     pub(super) winners: Vec<u32>,
     pub(super) tree: Tree,
 }

@@ -5,14 +5,16 @@ use hashbrown::HashMap;
 use crate::cid::Cid;
 use crate::clock::{ClockError, Event, EventSource, Graph, Outcome, Region, Weigh, sweep};
 
-/// No event, or a value that is not known yet.
+/// The place of a value that is not known yet.
 const NONE: u32 = u32::MAX;
 
 /// For each key the event that wins it.
 #[derive(Debug, Default)]
 pub(super) struct Winners {
-    /// By key.
+    /// By key: one more than the number of the winning event, or zero.
     events: Vec<u32>,
+    /// The keys that any event sets.
+    keys: Vec<u32>,
     /// Where to find the winning value in `values`, as far as it is known: of keys that were new in
     /// this sweep, counted from the first of them, and of others.
     new_places: Vec<u32>,
@@ -32,12 +34,13 @@ impl Winners {
         limit: usize,
     ) -> Result<Option<(Self, Region<W>)>, ClockError> {
         let mut winners = Winners {
+            events: vec![0; graph.key_count() + graph.key_count() / 8],
             first_new: graph.key_count() as u32,
             ..Winners::default()
         };
         let outcome = sweep(graph, source, heads, limit, |graph, id, weights, event| {
             winners.deletes |= graph.is_delete(id);
-            winners.visit(graph, id, weights, event);
+            winners.visit::<W>(graph, id, weights, event);
         })?;
         Ok(match outcome {
             Outcome::Done(region) => Some((winners, region)),
@@ -45,19 +48,29 @@ impl Winners {
         })
     }
 
-    fn visit<W: Weigh>(&mut self, graph: &Graph, id: u32, weights: &[W], event: Option<&Event>) {
+    fn visit<W: Weigh>(
+        &mut self,
+        graph: &Graph,
+        id: u32,
+        weights: &[W::Cell],
+        event: Option<&Event>,
+    ) {
         if self.events.len() < graph.key_count() {
-            self.events.resize(graph.key_count(), NONE);
+            let room = graph.key_count() + graph.key_count() / 2;
+            self.events.resize(room, 0);
         }
         let mut puts = event.map(Event::puts);
         for key in graph.keys_of(id) {
             let value = puts.as_mut().and_then(Iterator::next);
             let winner = &mut self.events[*key as usize];
-            // Of several puts of one event the last counts.
-            if *winner != NONE && *winner != id && !beats(graph, weights, id, *winner) {
-                continue;
+            match winner.checked_sub(1) {
+                None => self.keys.push(*key),
+                // Of several puts of one event the last counts.
+                Some(winner) if winner == id => {}
+                Some(winner) if beats::<W>(graph, weights, id, winner) => {}
+                Some(_) => continue,
             }
-            *winner = id;
+            *winner = id + 1;
             self.set_value(*key, value.map(|(_, value)| value));
         }
     }
@@ -93,20 +106,17 @@ impl Winners {
     }
 
     /// The keys that any event sets.
-    pub(super) fn keys(&self) -> Vec<u32> {
-        (0..self.events.len() as u32)
-            .filter(|key| self.events[*key as usize] != NONE)
-            .collect()
+    pub(super) fn keys(&self) -> &[u32] {
+        &self.keys
     }
 
     /// The keys that another event wins than in `before`, or that nobody won then.
     pub(super) fn changed(&self, before: &[u32]) -> Vec<u32> {
-        (0..self.events.len() as u32)
-            .filter(|key| {
-                let at = *key as usize;
-                self.events[at] != NONE && before.get(at) != Some(&self.events[at])
-            })
-            .collect()
+        let differs = |key: &u32| {
+            let at = *key as usize;
+            before.get(at) != Some(&self.events[at])
+        };
+        self.keys.iter().copied().filter(differs).collect()
     }
 
     /// Makes sure that the values of `keys` are known.
@@ -119,14 +129,14 @@ impl Winners {
         let mut events: Vec<u32> = keys
             .iter()
             .filter(|key| self.value(**key).is_none())
-            .map(|key| self.events[*key as usize])
+            .map(|key| self.events[*key as usize] - 1)
             .collect();
         events.sort_unstable();
         events.dedup();
         for id in events {
             let event = source.event(graph.cid(id))?;
             for (key, (_, value)) in graph.keys_of(id).iter().zip(event.puts()) {
-                if self.events[*key as usize] == id {
+                if self.events[*key as usize] == id + 1 {
                     self.set_value(*key, Some(value));
                 }
             }
@@ -142,7 +152,8 @@ impl Winners {
 }
 
 /// Whether `a` is applied after `b`: it has the smaller weight, or the greater CID text.
-fn beats<W: Weigh>(graph: &Graph, weights: &[W], a: u32, b: u32) -> bool {
-    let (x, y) = (weights[a as usize].weight(), weights[b as usize].weight());
+fn beats<W: Weigh>(graph: &Graph, weights: &[W::Cell], a: u32, b: u32) -> bool {
+    let weight = |id: u32| W::weight(weights[id as usize]);
+    let (x, y) = (weight(a), weight(b));
     x < y || x == y && graph.cid(a).cmp_text(graph.cid(b)).is_gt()
 }
