@@ -61,17 +61,12 @@ impl Task {
         let lacking = self.lacking(&snapshot).await?;
         let wants = self.wants();
         if !lacking.is_empty() {
-            let snapshot = self.ledger.saved_snapshot()?;
-            let lacking = self.lacking(&snapshot).await?;
-            let car = self.send(&snapshot, lacking).await?;
+            let (car, _) = self.send().await?;
             self.announce(Some(car), wants).await?;
         } else if again && !snapshot.head.is_empty() {
             let car = match self.announced_with(&snapshot.head)? {
                 Some(car) => car,
-                None => {
-                    let saved = self.ledger.saved_snapshot()?;
-                    self.send(&saved, Vec::new()).await?
-                }
+                None => self.send().await?.0,
             };
             self.announce(Some(car), wants).await?;
         } else if wants != self.wants_told {
@@ -203,9 +198,14 @@ impl Task {
         Ok(is_it.then_some(car))
     }
 
-    /// Uploads the blocks of these events and of the snapshot's tree; the last CAR has the header
-    /// that lists everything. Returns that CAR. Nothing refers to it yet.
-    async fn send(&mut self, snapshot: &Snapshot, lacking: Vec<Cid>) -> Result<Cid> {
+    /// Uploads the events that the remote lacks and the shards of the tree; the last CAR has the
+    /// header that lists everything. Returns that CAR, which nothing refers to yet, and its head.
+    ///
+    /// The snapshot is taken here: what is lacking must be asked of the very version that is sent,
+    /// as writers go on meanwhile.
+    async fn send(&mut self) -> Result<(Cid, Vec<Cid>)> {
+        let snapshot = &*self.ledger.saved_snapshot()?;
+        let lacking = self.lacking(snapshot).await?;
         self.progress.to_push = lacking.len() as u64;
         self.show_progress();
         let mut parcel = Parcel::default();
@@ -238,7 +238,7 @@ impl Task {
         let car = self.commit(snapshot, parcel).await?;
         self.record.acked = clock::join(&self.ledger.source, &self.record.acked, &snapshot.head)?;
         self.record.base = Some(snapshot.tree.root());
-        Ok(car)
+        Ok((car, snapshot.head.clone()))
     }
 
     /// Documents and events. A document that never arrived here cannot be sent; its event goes all
@@ -467,9 +467,12 @@ impl Task {
             {
                 Some((_, car, _)) => *car,
                 None => {
-                    let saved = self.ledger.saved_snapshot()?;
-                    let car = self.send(&saved, Vec::new()).await?;
+                    let (car, sent) = self.send().await?;
                     self.announce(Some(car), self.wants_told.clone()).await?;
+                    if sent != head {
+                        // Somebody wrote meanwhile: the next round points.
+                        return Ok(());
+                    }
                     car
                 }
             },

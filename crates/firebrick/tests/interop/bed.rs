@@ -17,6 +17,16 @@ pub(crate) struct Bed {
     dir: TempDir,
 }
 
+/// What a failed test leaves behind is looked at.
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kept for a look: {}", self.dir.path().display());
+            self.dir.disable_cleanup(true);
+        }
+    }
+}
+
 impl Bed {
     pub(crate) fn new() -> Bed {
         Bed {

@@ -126,9 +126,6 @@ async fn a_client_that_wrote_before_it_attached() {
         json!({"op": "idle"}),
     ]);
 
-    db.put(&doc(&json!({"_id": "ours", "n": 3})))
-        .await
-        .expect("writes");
     let mut status = attachment.watch();
     let waiting = tokio::time::timeout(
         DEADLINE,
@@ -138,11 +135,24 @@ async fn a_client_that_wrote_before_it_attached() {
         .await
         .expect("the missing cars are named")
         .expect("attached");
+    let written = db
+        .put(&doc(&json!({"_id": "ours", "n": 3})))
+        .await
+        .expect("writes");
+    attachment
+        .reached(&written)
+        .await
+        .expect("others are no obstacle");
     assert_eq!(ids(&db).await, ["base", "ours"]);
+    let answer = bed.js().ask(&json!({"op": "allDocs"}));
     assert_eq!(
-        keys_of(&bed.js().ask(&json!({"op": "allDocs"}))).len(),
-        2,
+        keys_of(&answer),
+        ["base", "ours"],
         "the client can go on meanwhile"
+    );
+    assert!(
+        !attachment.status().pending.is_empty(),
+        "our pointer hides nothing from us"
     );
 
     early.run(&[
@@ -153,5 +163,46 @@ async fn a_client_that_wrote_before_it_attached() {
     settle(&db, &attachment).await;
     assert_eq!(ids(&db).await, ["after", "base", "before", "ours"]);
     same(&bed.js(), &db).await;
+    close(db).await;
+}
+
+/// "a value that comes back in a merge makes every document unreadable": the client recovers as
+/// soon as the merge is there, made by us.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn a_value_that_comes_back_in_a_merge() {
+    let bed = Bed::new();
+    let left = bed.js_beside("left");
+    let put = |id: &str, n: i32| json!({"op": "put", "doc": {"_id": id, "n": n}});
+    left.run(&[put("task-1", 0), put("task-2", 0)]);
+    left.run(&[bed.attach_request(), json!({"op": "idle"})]);
+    let db = bed.firebrick("db").await;
+    let attachment = bed.attach(&db).await;
+
+    left.run(&[put("task-1", 1), put("task-1", 0), put("task-1", 1)]);
+    for (id, n) in [("task-3", 0), ("x", 1), ("y", 2), ("z", 3)] {
+        db.put(&doc(&json!({"_id": id, "n": n})))
+            .await
+            .expect("writes");
+    }
+    settle(&db, &attachment).await;
+    let read = json!({"op": "allDocs", "mayFail": true});
+    let [_, _, broken] =
+        <[Value; 3]>::try_from(left.answers(&[json!({"op": "open"}), bed.attach_request(), read]))
+            .expect("three");
+    assert_eq!(broken["ok"], false, "the client's fault is gone: {broken}");
+
+    settle(&db, &attachment).await;
+    assert_eq!(
+        ids(&db).await,
+        ["task-1", "task-2", "task-3", "x", "y", "z"]
+    );
+    same(&bed.js(), &db).await;
+    let answers = left.run(&[
+        json!({"op": "open"}),
+        bed.attach_request(),
+        json!({"op": "state"}),
+    ]);
+    assert_eq!(answers[2]["root"], json!(db.root().to_string()));
     close(db).await;
 }

@@ -14,3 +14,4 @@ mod live;
 mod peer;
 mod resolution;
 mod round_trip;
+mod values;

@@ -38,6 +38,11 @@ impl Peer {
     /// Opens the ledger in a new process, runs the operations and ends it. The values in order;
     /// an operation that fails is a panic with what the client said.
     pub(crate) fn run(&self, operations: &[Value]) -> Vec<Value> {
+        self.answers(operations).iter().map(value_of).collect()
+    }
+
+    /// Like [`run`](Self::run), with the answers as they are; those with `mayFail` may be errors.
+    pub(crate) fn answers(&self, operations: &[Value]) -> Vec<Value> {
         block_in_place(|| {
             let mut child = self.spawn(&["-"]);
             let mut stdin = child.stdin.take().expect("piped");
@@ -49,8 +54,11 @@ impl Peer {
                 .collect();
             writer.join().expect("writes").expect("takes the script");
             let status = child.wait().expect("ends");
-            let answers: Vec<Value> = answers.iter().map(value_of).collect();
-            assert!(status.success(), "the client ended with {status}");
+            let last = answers.last();
+            assert!(
+                status.success(),
+                "the client ended with {status} after {last:?}"
+            );
             answers
         })
     }
