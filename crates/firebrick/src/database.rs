@@ -192,11 +192,7 @@ impl Database {
     /// # Errors
     /// Those of [`Database::put`].
     pub async fn delete(&self, id: &str) -> Result<Written> {
-        document::check_id(id)?;
-        let put = Put {
-            id: id.to_owned(),
-            block: document::TOMBSTONE.clone(),
-        };
+        let put = Put::delete(id)?;
         self.inner
             .ledger
             .write(vec![put], self.inner.durability)
@@ -204,14 +200,15 @@ impl Database {
     }
 
     fn encode<T: Serialize + ?Sized>(&self, document: &T) -> Result<Put> {
-        let env = &self.inner.ledger.env;
-        let generate = || {
-            let mut random = [0; 10];
-            env.fill_random(&mut random);
-            document::generate_id(env.unix_ms(), random)
-        };
-        let (id, block) = document::encode_own(document, generate)?;
-        Ok(Put { id, block })
+        Put::encode(&self.inner.ledger, document)
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.inner.durability
     }
 
     /// Reads a document; `None` if there is none or it is deleted.

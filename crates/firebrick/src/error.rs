@@ -84,6 +84,12 @@ pub enum Error {
         /// What stands in the way, as far as known.
         cause: String,
     },
+    /// A document was written since it was read, so a write that rests on it was not done.
+    #[error("document {id:?} was changed meanwhile; read it again and decide anew")]
+    Conflict {
+        /// The document, or one of a listing.
+        id: String,
+    },
     /// The handle was closed.
     #[error("the database is closed")]
     Closed,
@@ -125,6 +131,7 @@ impl Error {
                 what,
                 cause: cause.clone(),
             },
+            Self::Conflict { id } => Self::Conflict { id: id.clone() },
             Self::Closed => Self::Closed,
             other => Self::Config(other.to_string()),
         }

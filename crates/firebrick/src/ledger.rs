@@ -5,6 +5,7 @@
 
 mod apply;
 mod commit;
+mod condition;
 mod recover;
 mod source;
 
@@ -18,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::commit::Written;
 pub(crate) use self::commit::{Pipeline, Put};
+pub(crate) use self::condition::{Conditions, present};
 pub(crate) use self::source::{Source, missing_document};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -57,6 +59,8 @@ pub(crate) struct Ledger {
     pub(crate) keys: KeyRing,
     pub(crate) read_only: bool,
     pub(crate) pipeline: Pipeline,
+    /// Held by a transaction that tries again, so that those which lost go one after the other.
+    pub(crate) turn: tokio::sync::Mutex<()>,
     writer: Mutex<Writer>,
     snapshot: RwLock<Arc<Snapshot>>,
     moved: watch::Sender<u64>,
@@ -95,6 +99,7 @@ impl Ledger {
             keys: parts.keys,
             read_only: parts.read_only,
             pipeline: parts.pipeline,
+            turn: tokio::sync::Mutex::default(),
             writer: Mutex::new(Writer {
                 head,
                 tree,
@@ -114,6 +119,11 @@ impl Ledger {
     /// The newest published version.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The writer's version, which may be ahead of the published one by what is not synced yet.
+    pub(crate) fn newest(&self) -> Arc<Snapshot> {
+        self.as_writer(|writer| self.snapshot_of(writer))
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

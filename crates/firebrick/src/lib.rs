@@ -37,6 +37,7 @@ mod read;
 pub mod store;
 mod subscribe;
 mod tracker;
+mod transaction;
 
 pub use firebrick_core as core;
 pub use firebrick_core::Cid;
@@ -54,3 +55,4 @@ pub use tracker::{
     Attachment, CloseReport, DetachReport, Join, Missing, Pending, Receipt, Remote, RemoteStatus,
     State, Traffic,
 };
+pub use transaction::{Expected, Transaction, Versioned};

@@ -40,6 +40,11 @@ pub struct AllDocs {
 impl AllDocs {
     pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
         let snapshot = ledger.snapshot();
+        Self::of(ledger, snapshot)
+    }
+
+    /// A listing of another version than the newest.
+    pub(crate) fn of(ledger: Arc<Ledger>, snapshot: Arc<Snapshot>) -> Self {
         Self {
             ledger,
             snapshot,

@@ -78,6 +78,15 @@ impl Range {
         self
     }
 
+    /// Whether a scan of this range yields `key`, if it is there.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        let (start, after) = self.seek();
+        let key = key.as_bytes();
+        let begun = if after { key > start } else { key >= start };
+        begun && !self.ends_before(key)
+    }
+
     /// Where to begin, and whether behind that.
     fn seek(&self) -> (&[u8], bool) {
         let (start, after) = match &self.start {

@@ -11,8 +11,10 @@ use std::time::Duration;
 use firebrick_core::clock::{Event, EventSource as _, Op, Operation};
 use firebrick_core::pail::Tree;
 use firebrick_core::{Block, Cid, document, genesis};
+use hashbrown::HashMap;
 use tokio::sync::{Notify, oneshot};
 
+use super::condition::Conditions;
 use super::recover::{CHECKPOINT, Checkpoint};
 use super::{Ledger, Snapshot, Writer};
 use crate::error::{Error, Result};
@@ -58,10 +60,33 @@ pub(crate) struct Put {
     pub(crate) block: Block,
 }
 
+impl Put {
+    /// A document under its own id, or under a generated one.
+    pub(crate) fn encode<T: serde::Serialize + ?Sized>(ledger: &Ledger, value: &T) -> Result<Self> {
+        let generate = || {
+            let mut random = [0; 10];
+            ledger.env.fill_random(&mut random);
+            document::generate_id(ledger.env.unix_ms(), random)
+        };
+        let (id, block) = document::encode_own(value, generate)?;
+        Ok(Self { id, block })
+    }
+
+    /// The tombstone.
+    pub(crate) fn delete(id: &str) -> Result<Self> {
+        document::check_id(id)?;
+        Ok(Self {
+            id: id.to_owned(),
+            block: document::TOMBSTONE.clone(),
+        })
+    }
+}
+
 struct Request {
     puts: Vec<Put>,
     bytes: usize,
     durability: Durability,
+    conditions: Option<Conditions>,
     reply: oneshot::Sender<Result<Written>>,
 }
 
@@ -233,6 +258,16 @@ impl Ledger {
     /// Commits `puts` as one atomic write and waits for the durability asked for. Dropping the
     /// future after the first poll does not undo the write.
     pub(crate) async fn write(&self, puts: Vec<Put>, durability: Durability) -> Result<Written> {
+        self.write_if(puts, durability, None).await
+    }
+
+    /// [`write`](Self::write), if the conditions still hold when its turn comes.
+    pub(crate) async fn write_if(
+        &self,
+        puts: Vec<Put>,
+        durability: Durability,
+        conditions: Option<Conditions>,
+    ) -> Result<Written> {
         self.ensure_writable()?;
         let bytes = puts
             .iter()
@@ -243,6 +278,7 @@ impl Ledger {
             puts,
             bytes,
             durability,
+            conditions,
             reply,
         });
         loop {
@@ -320,6 +356,46 @@ impl Ledger {
             return;
         }
         self.pipeline.room.notify_waiters();
+        let (group, refused) = self.admit(writer, group);
+        if !group.is_empty() {
+            self.commit_admitted(writer, group);
+        }
+        // Told last: whoever tries again then reads what it ran into.
+        for (request, error) in refused {
+            let _ = request.reply.send(Err(error));
+        }
+    }
+
+    /// Sorts out the requests whose conditions do not hold; each fails for itself.
+    fn admit(&self, writer: &Writer, group: Vec<Request>) -> (Vec<Request>, Vec<(Request, Error)>) {
+        if group.iter().all(|request| request.conditions.is_none()) {
+            return (group, Vec::new());
+        }
+        let mut earlier: HashMap<&str, Cid> = HashMap::new();
+        let mut answers = Vec::with_capacity(group.len());
+        for request in &group {
+            let answer = match &request.conditions {
+                Some(conditions) => conditions.check(&self.source, writer, &earlier),
+                None => Ok(()),
+            };
+            if answer.is_ok() {
+                let puts = request.puts.iter();
+                earlier.extend(puts.map(|put| (put.id.as_str(), put.block.cid)));
+            }
+            answers.push(answer);
+        }
+        drop(earlier);
+        let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+        for (request, answer) in group.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => admitted.push(request),
+                Err(error) => refused.push((request, error)),
+            }
+        }
+        (admitted, refused)
+    }
+
+    fn commit_admitted(&self, writer: &mut Writer, group: Vec<Request>) {
         match self.commit_group(writer, &group) {
             Ok(snapshot) => self.acknowledge(group, snapshot),
             Err(error) => {
@@ -441,8 +517,13 @@ impl Ledger {
                 )
             }
         };
+        let wants_event = |request: &Request| request.conditions.as_ref().is_some_and(|c| c.always);
         // The format: a single put that changes nothing makes no event, while there is one head.
-        if head.len() == 1 && tree.root() == before && matches!(data, Operation::Put { .. }) {
+        if head.len() == 1
+            && tree.root() == before
+            && matches!(data, Operation::Put { .. })
+            && !group.iter().any(wants_event)
+        {
             if head == writer.head {
                 return Ok(self.snapshot_of(writer));
             }

@@ -9,3 +9,4 @@ mod documents;
 mod processes;
 mod simulation;
 mod sync;
+mod transactions;
