@@ -115,6 +115,9 @@ pub(crate) enum Command {
     /// Show, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
+    /// Type commands at a prompt, with completion and history
+    #[command(after_help = help::SHELL)]
+    Shell(ShellArgs),
     /// See it work: several databases sync real records through one remote
     #[command(after_help = help::DEMO)]
     Demo(DemoArgs),
@@ -262,6 +265,16 @@ pub(crate) struct SyncArgs {
     /// Give up after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// Keep the history of this and later shells in this file; it shows what you typed
+    #[arg(long, value_name = "FILE", env = "FIREBRICK_HISTORY")]
+    pub(crate) history: Option<PathBuf>,
+    /// Leave the attached remotes alone
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Subcommand)]

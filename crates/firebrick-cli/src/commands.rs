@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::session::protocol::Reply;
 
 /// Closes the database and says what remotes lack.
-async fn close(session: Session, output: &Output) -> Result<()> {
+pub(crate) async fn close(session: Session, output: &Output) -> Result<()> {
     for (remote, commits) in session.close().await? {
         if commits > 0 {
             output.warn(format!(

@@ -8,6 +8,7 @@ mod failure;
 mod ndjson;
 mod output;
 mod session;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Sync(args) => commands::sync::run(args, global, output).await,
         Command::Status => commands::remotes::status(global, output).await,
         Command::Keys(command) => commands::keys::run(command, global, output).await,
+        Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,
         Command::Bench(args) => bench::run(args, global, output).await,
         Command::DemoWorker(args) => demo::worker::run(args, global).await,

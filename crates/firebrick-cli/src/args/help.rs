@@ -113,3 +113,18 @@ Examples:
 Each database is a process of its own, with its own folder, its own keybag and its own share of
 the records. One of them is killed in the middle of its sync and started again. Exit code 1
 unless every database ends with every record.";
+
+pub(super) const SHELL: &str = "\
+Every line is a command without the word `firebrick`; a document needs no quotes around it:
+
+  firebrick> put {\"_id\": \"milk\", \"litres\": 2}
+  firebrick> get milk
+  firebrick> help list
+  firebrick> exit                  or Ctrl-D
+
+Tab completes commands, options and ids. The database stays open, so attached remotes keep syncing
+and each command starts at once. What you type is kept in memory only, unless --history names a file.
+
+From a pipe the lines are a script: it stops at the first command that fails, with its exit code.
+
+  firebrick shell < script.txt     # lines that begin with # are comments";

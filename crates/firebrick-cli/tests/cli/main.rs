@@ -10,4 +10,5 @@ mod documents;
 mod holder;
 mod keys;
 mod remotes;
+mod shell;
 mod streams;
