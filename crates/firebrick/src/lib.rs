@@ -56,3 +56,14 @@ pub use tracker::{
     State, Traffic,
 };
 pub use transaction::{Expected, Transaction, Versioned};
+
+/// The code in the guide runs as doctests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/guide/src/start.md")]
+    mod start {}
+    #[doc = include_str!("../../../docs/guide/src/documents.md")]
+    mod documents {}
+    #[doc = include_str!("../../../docs/guide/src/sync.md")]
+    mod sync {}
+}

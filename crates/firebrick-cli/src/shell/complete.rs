@@ -113,9 +113,10 @@ impl Complete for Completer<'_> {
             ids.filter_map(|id| shlex::try_quote(&id).ok().map(String::from))
                 .collect()
         });
+        let space = if offers.len() == 1 { " " } else { "" };
         let pairs = offers.into_iter().map(|offer| Pair {
-            display: offer.clone(),
-            replacement: offer,
+            replacement: format!("{offer}{space}"),
+            display: offer,
         });
         Ok((start, pairs.collect()))
     }
