@@ -60,6 +60,7 @@ struct Shared {
     stop: watch::Sender<Stop>,
     ledger: Weak<Ledger>,
     ended: watch::Sender<bool>,
+    saving: Arc<Mutex<()>>,
 }
 
 /// What a task is told.
@@ -82,6 +83,11 @@ struct Round {
 }
 
 impl Shared {
+    /// Held from reading a remote's record to writing it back.
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stopping(&self) -> bool {
         *self.stop.borrow() > Stop::Run
     }
@@ -135,6 +141,9 @@ impl Shared {
 pub(crate) struct Trackers {
     ledger: Arc<Ledger>,
     attached: Mutex<Vec<Attachment>>,
+    /// Held from reading a remote's record to writing it back: its task and the callers of
+    /// [`Self::forget`] both do that.
+    saving: Arc<Mutex<()>>,
 }
 
 impl Trackers {
@@ -142,7 +151,12 @@ impl Trackers {
         Self {
             ledger: Arc::clone(ledger),
             attached: Mutex::default(),
+            saving: Arc::default(),
         }
+    }
+
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Attachment>> {
@@ -182,6 +196,7 @@ impl Trackers {
         gateway: Arc<dyn Gateway>,
         remote: &Remote,
     ) -> Result<Attachment> {
+        let _saving = self.saving();
         let mut record = self
             .record(name)?
             .filter(|record| record.url == url)
@@ -203,6 +218,7 @@ impl Trackers {
             stop: watch::Sender::new(Stop::Run),
             ledger: Arc::downgrade(&self.ledger),
             ended: watch::Sender::new(false),
+            saving: Arc::clone(&self.saving),
         });
         let task = task::Task::new(
             Arc::clone(&self.ledger),
@@ -260,6 +276,7 @@ impl Trackers {
     }
 
     pub(crate) fn forget(&self, name: &str) -> Result<()> {
+        let _saving = self.saving();
         let mut record = self
             .record(name)?
             .filter(|record| record.remembered)

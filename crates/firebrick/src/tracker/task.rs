@@ -142,7 +142,7 @@ impl Task {
             offline_since_ms: None,
             failures: 0,
         };
-        task.save()?;
+        task.write_record(&task.record)?;
         Ok(task)
     }
 
@@ -433,16 +433,22 @@ impl Task {
         self.shared.rounds.send_replace(last);
     }
 
-    /// Saves the record; a change of `remembered` that was made meanwhile is kept.
+    /// Saves the record. Whether the remote is remembered was said by whoever attached it, or since
+    /// then by [`Database::forget`](crate::Database::forget): what is stored counts.
     pub(super) fn save(&self) -> Result<()> {
-        let key = record_key(&self.shared.name);
-        let stored = self.ledger.store().kv(&key);
+        let _saving = self.shared.saving();
         let mut record = self.record.clone();
-        if let Some(stored) = stored.as_ref().and_then(|bytes| Record::decode(bytes).ok()) {
-            record.remembered &= stored.remembered || !self.prepared;
+        let stored = self.ledger.store().kv(&record_key(&self.shared.name));
+        if let Some(stored) = stored.and_then(|bytes| Record::decode(&bytes).ok()) {
+            record.remembered = stored.remembered;
         }
+        self.write_record(&record)
+    }
+
+    fn write_record(&self, record: &Record) -> Result<()> {
+        let key = record_key(&self.shared.name);
         let bytes = record.encode().map_err(|error| malformed(&error))?;
-        if stored.as_ref() == Some(&bytes) || self.ledger.read_only {
+        if self.ledger.store().kv(&key).as_ref() == Some(&bytes) || self.ledger.read_only {
             return Ok(());
         }
         self.ledger.record(&[(key, Some(bytes))])

@@ -568,6 +568,43 @@ async fn outbox_survives(kind: Kind, rows: usize) {
     assert_eq!(state(&reader).await, state(&db).await);
 }
 
+/// A remote that is forgotten stays forgotten, whether it can be reached before and after that or
+/// not, and whatever its task saves later: at the end of a round, and when it leaves.
+async fn forgotten_for_good(kind: Kind, rows: usize) {
+    for (before, after) in [(false, false), (false, true), (true, true)] {
+        let bed = Bed::new(kind).await;
+        let cable = faulty(&bed, "hub");
+        let remote = || named(&cable, "hub").remember(true);
+        cable.set_unavailable(!before);
+        let db = bed.open("db").await;
+        write(&db, "row", rows).await;
+        let attachment = db.attach(remote()).expect("attaches");
+        if before {
+            synced(std::slice::from_ref(&attachment)).await;
+        } else {
+            until(&attachment, "offline", |status| {
+                matches!(status.state, State::Offline { .. })
+            })
+            .await;
+        }
+        assert_eq!(db.remembered().len(), 1);
+        db.forget("hub").expect("was remembered");
+        cable.set_unavailable(!after);
+        if after {
+            write(&db, "later", rows).await;
+            synced(std::slice::from_ref(&attachment)).await;
+        }
+        assert!(db.remembered().is_empty(), "{before}, then {after}");
+        attachment.detach().await;
+        assert!(db.remembered().is_empty(), "{before}, then {after}");
+
+        // Attaching it says so anew.
+        db.attach(remote()).expect("attaches");
+        assert_eq!(db.remembered().len(), 1);
+        db.close().await.expect("closes");
+    }
+}
+
 on_every_remote!(
     true_bytes_return,
     others_restore_it,
@@ -578,5 +615,6 @@ on_every_remote!(
     an_outage_ends_by_itself,
     closing_never_hangs,
     receipts_per_tier,
-    outbox_survives
+    outbox_survives,
+    forgotten_for_good
 );
