@@ -455,7 +455,7 @@ impl<S: Source, K: Keys> Ledger<S, K> {
 }
 
 impl<S: Source, K: Keys> ShardSource for Ledger<S, K> {
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
         self.find(|blocks| match blocks.shard(cid) {
             Err(PailError::Missing(_)) => None,
             answer => Some(answer),

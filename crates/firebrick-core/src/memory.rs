@@ -27,7 +27,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Stored {
-    Shard(Arc<Shard>),
+    Shard(Shard),
     /// With its bytes if encoding the event gives others.
     Event(Arc<Event>, Option<Bytes>),
     Other(Bytes),
@@ -47,7 +47,7 @@ impl MemoryBlocks {
     /// Adds a block.
     pub fn insert(&self, block: &Block) {
         let stored = if let Ok(shard) = Shard::decode(&block.bytes) {
-            Stored::Shard(Arc::new(shard))
+            Stored::Shard(shard)
         } else if let Ok(event) = Event::decode(&block.bytes) {
             let bytes = (!event.parents.is_sorted()).then(|| block.bytes.clone());
             Stored::Event(Arc::new(event), bytes)
@@ -84,7 +84,7 @@ impl MemoryBlocks {
     #[must_use]
     pub fn block(&self, cid: &Cid) -> Option<Block> {
         let bytes = match self.inner().blocks.get(cid)? {
-            Stored::Shard(shard) => shard.bytes().clone(),
+            Stored::Shard(shard) => shard.to_bytes(),
             Stored::Event(event, bytes) => match bytes {
                 Some(bytes) => bytes.clone(),
                 None => event.encode().bytes,
@@ -108,9 +108,9 @@ impl MemoryBlocks {
 }
 
 impl ShardSource for MemoryBlocks {
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
         match self.inner().blocks.get(cid) {
-            Some(Stored::Shard(shard)) => Ok(Arc::clone(shard)),
+            Some(Stored::Shard(shard)) => Ok(shard.clone()),
             Some(_) => Err(PailError::Invalid {
                 cid: *cid,
                 reason: "it is another kind of block",

@@ -34,7 +34,7 @@ pub use diff::{Change, Diff};
 pub use edit::Edited;
 pub use key::{KeyError, MAX_KEY_BYTES, check_key};
 pub use range::{Entries, Range};
-pub use shard::{Entry, Shard};
+pub use shard::{Chain, Entry, Shard};
 pub use since::ShardsSince;
 pub use tree::{EMPTY_ROOT, Tree};
 
@@ -52,18 +52,35 @@ pub trait ShardSource {
     /// # Errors
     /// [`PailError::Missing`] if the source does not have it, [`PailError::Invalid`] if the block
     /// is not a shard, [`PailError::Source`] if reading failed.
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError>;
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError>;
+
+    /// The chain that begins with the shard with this CID. A source with a cache may remember it, so
+    /// that lookups jump to its end: the CIDs in a shard fix all that is below it.
+    ///
+    /// # Errors
+    /// As [`Self::shard`].
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        Ok(Chain::follow(self.shard(cid)?, self))
+    }
 }
 
 impl<S: ShardSource + ?Sized> ShardSource for &S {
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
         (**self).shard(cid)
+    }
+
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        (**self).chain(cid)
     }
 }
 
 impl<S: ShardSource + ?Sized> ShardSource for Arc<S> {
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
         (**self).shard(cid)
+    }
+
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        (**self).chain(cid)
     }
 }
 

@@ -300,7 +300,7 @@ impl<'a> Transaction<'a> {
             ..Conditions::links(self.snapshot, self.links.into_iter().collect())
         };
         let puts = self.puts.into_iter();
-        let puts = puts.map(|(id, block)| Put { id, block }).collect();
+        let puts = puts.map(|(id, block)| Put::new(id, &block)).collect();
         self.ledger
             .write_if(puts, durability, Some(conditions))
             .await

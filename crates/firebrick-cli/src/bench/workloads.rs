@@ -1,7 +1,11 @@
 //! The workloads. Each prepares what it needs, and times only what its name says.
 
+use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use firebrick::{Database, Durability, Error, Join, Remote, Result};
@@ -9,9 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Figure, Ids};
 
-/// Bytes of text in a document, so that the whole has some 200 bytes encoded.
+/// Bytes of text in a document, so that the whole, its id included, has some 200 bytes encoded.
 const TEXT_BYTES: usize = 170;
+/// So much longer is a generated id, encoded.
+const LONGER_ID_BYTES: usize = 25;
 const BATCH: usize = 1000;
+
+/// What texts are cut from.
+static LETTERS: LazyLock<String> = LazyLock::new(|| {
+    let letter = |at: usize| char::from(b'a' + (at * 7 % 26) as u8);
+    (0..TEXT_BYTES + 26).map(letter).collect()
+});
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Doc {
@@ -43,8 +55,18 @@ pub(super) const ALL: &[(&str, Work)] = &[
     ("put-durable-64", |bed| Box::pin(concurrent(bed))),
     ("bulk", |bed| Box::pin(bulk(bed))),
     ("update-one", |bed| Box::pin(update_one(bed))),
-    ("sync-memory", |bed| Box::pin(first_sync(bed, "memory"))),
-    ("sync-folder", |bed| Box::pin(first_sync(bed, "folder"))),
+    ("sync-memory", |bed| {
+        Box::pin(first_sync(bed, "memory", Written::OneByOne))
+    }),
+    ("sync-folder", |bed| {
+        Box::pin(first_sync(bed, "folder", Written::OneByOne))
+    }),
+    ("sync-memory-batched", |bed| {
+        Box::pin(first_sync(bed, "memory", Written::Bulk))
+    }),
+    ("sync-folder-batched", |bed| {
+        Box::pin(first_sync(bed, "folder", Written::Bulk))
+    }),
     ("merge-100", |bed| Box::pin(merge(bed))),
 ];
 
@@ -62,24 +84,37 @@ impl Bed {
         open(&self.dir.join(name)).await
     }
 
+    /// Made when it is written: lists of documents would count as memory of the database.
     fn doc(&self, n: usize) -> Doc {
-        let id = (self.ids == Ids::Sequential).then(|| format!("doc-{n:08}"));
-        let text = (0..TEXT_BYTES)
-            .map(|at| char::from(b'a' + ((at * 7 + n * 13) % 26) as u8))
-            .collect();
+        let (id, bytes) = match self.ids {
+            Ids::Generated => (None, TEXT_BYTES - LONGER_ID_BYTES),
+            _ => (Some(format!("doc-{n:08}")), TEXT_BYTES),
+        };
         Doc {
             _id: id,
             n: n as u64,
-            text,
+            text: LETTERS[n % 26..][..bytes].to_owned(),
         }
     }
 
-    fn docs(&self, range: std::ops::Range<usize>) -> Vec<Doc> {
+    fn docs(&self, range: Range<usize>) -> Vec<Doc> {
         range.map(|n| self.doc(n)).collect()
     }
 
     fn rate(&self, name: &str, count: usize, took: Duration) -> Figure {
         Figure::new(name, self.ids, count as f64 / took.as_secs_f64(), "/s")
+    }
+
+    /// The largest resident size of this process so far, where the system tells.
+    pub(super) fn peak_memory(&self, of: &str) -> Option<Figure> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        let megabytes = kibibytes as f64 * 1024.0 / 1e6;
+        let name = format!("peak memory, {of}");
+        Some(Figure::new(&name, self.ids, megabytes, "MB"))
     }
 
     fn millis(&self, name: &str, took: Duration) -> Figure {
@@ -124,10 +159,9 @@ async fn puts(bed: Bed, durability: Durability, count: usize) -> Result<Vec<Figu
         "puts, buffered"
     };
     let db = bed.open(&name.replace(", ", "-")).await?;
-    let docs = bed.docs(0..count);
     let start = Instant::now();
-    for doc in &docs {
-        db.put_with(doc, durability).await?;
+    for n in 0..count {
+        db.put_with(&bed.doc(n), durability).await?;
     }
     let took = start.elapsed();
     db.destroy().await?;
@@ -138,16 +172,13 @@ async fn concurrent(bed: Bed) -> Result<Vec<Figure>> {
     const WRITERS: usize = 64;
     const EACH: usize = 500;
     let db = bed.open("concurrent").await?;
-    let mut sets: Vec<Vec<Doc>> = (0..WRITERS)
-        .map(|at| bed.docs(at * EACH..(at + 1) * EACH))
-        .collect();
     let start = Instant::now();
     let mut writers = tokio::task::JoinSet::new();
-    for docs in sets.drain(..) {
-        let db = db.clone();
+    for writer in 0..WRITERS {
+        let (db, bed) = (db.clone(), bed.clone());
         writers.spawn(async move {
-            for doc in &docs {
-                db.put_with(doc, Durability::Sync).await?;
+            for n in writer * EACH..(writer + 1) * EACH {
+                db.put_with(&bed.doc(n), Durability::Sync).await?;
             }
             Ok::<(), Error>(())
         });
@@ -176,26 +207,56 @@ async fn bulk(bed: Bed) -> Result<Vec<Figure>> {
         took += start.elapsed();
     }
     let mut figures = vec![bed.rate("bulk, batches of 1,000", bed.documents, took)];
-    let ids = db.all_docs().ids().await?;
+    figures.extend(bed.peak_memory("bulk"));
+    let ids = IdList::of(&db).await?;
     figures.extend(reads(&bed, &db, &ids, "warm").await?);
     db.close().await?;
-    if let Some(bytes) = peak_memory() {
-        figures.push(Figure::new(
-            "peak memory, all so far",
-            bed.ids,
-            bytes as f64 / 1e6,
-            "MB",
-        ));
-    }
+    figures.extend(bed.peak_memory("bulk and reads"));
     let figure = |mut figure: Figure| {
         figure.ids = bed.ids;
         figure
     };
-    figures.extend(in_child(&path)?.into_iter().map(figure));
+    let cold = in_child(["--cold".into(), path.into()])?;
+    figures.extend(cold.into_iter().map(figure));
     Ok(figures)
 }
 
-async fn reads(bed: &Bed, db: &Database, ids: &[String], how: &str) -> Result<Vec<Figure>> {
+/// Ids of one length, without the memory that as many strings take.
+struct IdList {
+    text: String,
+    width: usize,
+}
+
+impl IdList {
+    async fn of(db: &Database) -> Result<Self> {
+        const AT_ONCE: usize = 10_000;
+        let (mut text, mut width) = (String::new(), 1);
+        let mut after = None;
+        loop {
+            let mut listing = db.all_docs().limit(AT_ONCE);
+            if let Some(last) = after {
+                listing = listing.after(last);
+            }
+            let ids = listing.ids().await?;
+            let Some(last) = ids.last() else {
+                return Ok(Self { text, width });
+            };
+            width = last.len();
+            text.push_str(&ids.concat());
+            after = Some(last.clone());
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.text.len() / self.width
+    }
+
+    fn get(&self, at: usize) -> &str {
+        &self.text[at * self.width..][..self.width]
+    }
+}
+
+async fn reads(bed: &Bed, db: &Database, ids: &IdList, how: &str) -> Result<Vec<Figure>> {
     let gets = ids.len().min(100_000);
     let mut state = 88_172_645_463_325_252_u64;
     let mut random = || {
@@ -209,7 +270,7 @@ async fn reads(bed: &Bed, db: &Database, ids: &[String], how: &str) -> Result<Ve
     for pass in 0..if how == "warm" { 2 } else { 1 } {
         let start = Instant::now();
         for _ in 0..gets {
-            let id = &ids[(random() % ids.len() as u64) as usize];
+            let id = ids.get((random() % ids.len() as u64) as usize);
             let doc: Option<Doc> = db.get(id).await?;
             debug_assert!(doc.is_some());
         }
@@ -236,34 +297,29 @@ pub(super) async fn cold(path: &Path) -> Result<Vec<Figure>> {
     let start = Instant::now();
     let db = open(path).await?;
     let opened = start.elapsed();
-    let ids = db.all_docs().ids().await?;
+    let ids = IdList::of(&db).await?;
     let mut figures = vec![
         bed.millis("open, cold process", opened)
             .note(format!("{} documents", ids.len())),
     ];
     figures.extend(reads(&bed, &db, &ids, "after reopening").await?);
     db.close().await?;
-    if let Some(bytes) = peak_memory() {
-        figures.push(Figure::new(
-            "peak memory, reading",
-            Ids::Both,
-            bytes as f64 / 1e6,
-            "MB",
-        ));
-    }
+    figures.extend(bed.peak_memory("reading"));
     Ok(figures)
 }
 
-fn in_child(path: &Path) -> Result<Vec<Figure>> {
+/// The figures of a process of its own, which shows its progress itself.
+pub(super) fn in_child(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Figure>> {
     let failed = |cause: String| Error::Config(format!("the measuring process failed: {cause}"));
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let ended = std::process::Command::new(program)
-        .args(["--json", "bench", "--cold"])
-        .arg(path)
+        .args(["--json", "bench"])
+        .args(args)
+        .stderr(Stdio::inherit())
         .output()
         .map_err(|error| failed(error.to_string()))?;
     if !ended.status.success() {
-        return Err(failed(String::from_utf8_lossy(&ended.stderr).into_owned()));
+        return Err(failed(ended.status.to_string()));
     }
     let lines = ended
         .stdout
@@ -294,28 +350,50 @@ async fn update_one(bed: Bed) -> Result<Vec<Figure>> {
     )])
 }
 
-/// 10,000 single puts at one side; an empty database gets them through a remote.
-async fn first_sync(bed: Bed, kind: &str) -> Result<Vec<Figure>> {
+/// How the documents of a first sync were written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// Each with its own event, which is a block of its own.
+    OneByOne,
+    /// A thousand share an event.
+    Bulk,
+}
+
+/// 10,000 documents at one side; an empty database gets them through a remote.
+async fn first_sync(bed: Bed, kind: &str, written: Written) -> Result<Vec<Figure>> {
     const DOCUMENTS: usize = 10_000;
-    let url = match kind {
-        "memory" => format!("memory://bench-{:?}", bed.ids),
-        _ => format!("file://{}", bed.dir.join("hub").display()),
+    let how = match written {
+        Written::OneByOne => kind.to_owned(),
+        Written::Bulk => format!("{kind}, bulk"),
     };
-    let full = bed.open(&format!("full-{kind}")).await?;
-    let docs = bed.docs(0..DOCUMENTS);
-    for doc in &docs {
-        full.put_with(doc, Durability::Buffered).await?;
+    let name = how.replace(", ", "-");
+    let url = match kind {
+        "memory" => format!("memory://bench-{name}-{:?}", bed.ids),
+        _ => format!("file://{}", bed.dir.join(format!("hub-{name}")).display()),
+    };
+    let full = bed.open(&format!("full-{name}")).await?;
+    for at in (0..DOCUMENTS).step_by(BATCH) {
+        let docs = bed.docs(at..at + BATCH);
+        match written {
+            Written::OneByOne => {
+                for doc in &docs {
+                    full.put_with(doc, Durability::Buffered).await?;
+                }
+            }
+            Written::Bulk => drop(full.bulk(&docs).await?),
+        }
     }
-    let encoded: usize = docs
-        .iter()
-        .filter_map(|doc| firebrick::core::cbor::to_vec(doc).ok())
-        .map(|doc| doc.len())
-        .sum();
+    // The documents as they are stored, with their ids, and nothing around them.
+    let mut encoded = 0;
+    for row in full.all_docs().rows::<Doc>() {
+        let doc = firebrick::core::cbor::to_vec(&row?.doc);
+        encoded += doc.map_err(|error| Error::Config(error.to_string()))?.len();
+    }
     let start = Instant::now();
     let up = full.attach(url.as_str())?;
     up.synced().await?;
     let pushed = start.elapsed();
-    let empty = bed.open(&format!("empty-{kind}")).await?;
+    let empty = bed.open(&format!("empty-{name}")).await?;
     empty.keys().import(&full.keys().export()?)?;
     let start = Instant::now();
     let down = empty.attach(url.as_str())?;
@@ -329,15 +407,19 @@ async fn first_sync(bed: Bed, kind: &str) -> Result<Vec<Figure>> {
     let bytes = up.status().traffic.bytes_up;
     let ratio = bytes as f64 / encoded as f64;
     let figures = vec![
-        bed.millis(&format!("push of 10,000, {kind}"), pushed),
-        bed.millis(&format!("first sync of 10,000, {kind}"), pulled),
+        bed.millis(&format!("push of 10,000, {how}"), pushed),
+        bed.millis(&format!("first sync of 10,000, {how}"), pulled),
         Figure::new(
-            &format!("bytes on the wire, {kind}"),
+            &format!("bytes on the wire, {how}"),
             bed.ids,
             ratio,
             "times",
         )
-        .note(format!("{bytes} bytes")),
+        .note(format!(
+            "{} bytes a document, of these {} encoded",
+            bytes / DOCUMENTS as u64,
+            encoded / DOCUMENTS
+        )),
     ];
     full.destroy().await?;
     empty.destroy().await?;
@@ -374,13 +456,4 @@ async fn merge(bed: Bed) -> Result<Vec<Figure>> {
     a.destroy().await?;
     b.destroy().await?;
     Ok(vec![bed.millis("100 edits on each side, merged", took)])
-}
-
-/// The largest resident size of this process so far, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

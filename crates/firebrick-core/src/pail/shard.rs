@@ -1,14 +1,19 @@
 //! One shard in its encoded form.
 //!
 //! No two entries of a shard begin with the same character, so a 128-bit mask of the characters
-//! and the positions of the entries are all the index that is needed.
+//! and the positions of the entries are all the index that is needed. Index and bytes lie in one
+//! piece of memory: trees of many small shards fit into caches better, and a lookup waits for
+//! memory once.
 
 mod encode;
 
 pub(super) use encode::NewEntry;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::ShardSource;
 use super::key::{MAX_KEY_BYTES, is_printable};
 use crate::cid::{Cid, Codec};
 
@@ -20,16 +25,24 @@ const TAIL: &[u8] = b"\x67version\x01\x68keyChars\x65ascii\x6amaxKeySize\x19\x10
 const LINK: &[u8] = &[0xd8, 0x2a, 0x58, 0x25, 0x00];
 const LINK_LEN: usize = 41;
 
-/// A decoded shard: its encoded bytes and a small index.
+/// A decoded shard: its encoded bytes and a small index. Cloning is cheap.
+///
+/// ```text
+/// 16 mask: bit c is set if an entry begins with the character c
+///  4 each: where each entry begins, and at last where the tail begins
+///    the encoded bytes, to which these positions refer
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    bytes: Bytes,
-    /// Bit `c` is set if an entry begins with the character `c`.
-    mask: u128,
-    /// Where each entry begins, and at last where the tail begins.
-    starts: Box<[u32]>,
-    prefix_start: u8,
-    prefix_len: u16,
+    data: Arc<[u8]>,
+}
+
+const MASK_BYTES: usize = 16;
+const START_BYTES: usize = 4;
+
+/// Where the encoded bytes begin in a shard of `count` entries.
+fn index_bytes(count: usize) -> usize {
+    MASK_BYTES + START_BYTES * (count + 1)
 }
 
 /// One entry of a shard.
@@ -53,29 +66,56 @@ impl Shard {
         decode(bytes)
     }
 
-    /// The encoded form.
-    #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    fn mask(&self) -> u128 {
+        let mut mask = [0; MASK_BYTES];
+        mask.copy_from_slice(&self.data[..MASK_BYTES]);
+        u128::from_le_bytes(mask)
     }
 
-    /// About how many bytes of memory this shard takes.
+    fn start(&self, index: usize) -> usize {
+        let at = MASK_BYTES + START_BYTES * index;
+        let mut start = [0; START_BYTES];
+        start.copy_from_slice(&self.data[at..at + START_BYTES]);
+        u32::from_le_bytes(start) as usize
+    }
+
+    /// The encoded form.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[index_bytes(self.len())..]
+    }
+
+    /// The encoded form as shared bytes, which are not copied.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        struct Encoded(Shard);
+        impl AsRef<[u8]> for Encoded {
+            fn as_ref(&self) -> &[u8] {
+                self.0.bytes()
+            }
+        }
+        Bytes::from_owner(Encoded(self.clone()))
+    }
+
+    /// How many bytes of memory this shard takes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + size_of_val(&*self.starts)
+        // The counters of the `Arc` lie before the data.
+        self.data.len() + 2 * size_of::<usize>()
     }
 
     /// What all keys in and below this shard begin with.
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
-        let start = usize::from(self.prefix_start);
-        &self.bytes[start..start + usize::from(self.prefix_len)]
+        let bytes = self.bytes();
+        let (start, len) = text_at(bytes, HEAD.len());
+        &bytes[start..start + len]
     }
 
     /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.mask().count_ones() as usize
     }
 
     /// Whether there are no entries.
@@ -91,16 +131,8 @@ impl Shard {
     #[must_use]
     pub fn entry(&self, index: usize) -> Entry<'_> {
         // Everything was checked when the shard was made.
-        let at = self.starts[index] as usize + 1;
-        let bytes = &self.bytes[..];
-        let (key_at, key_len) = match bytes[at] {
-            0x78 => (at + 2, usize::from(bytes[at + 1])),
-            0x79 => (
-                at + 3,
-                usize::from(bytes[at + 1]) << 8 | usize::from(bytes[at + 2]),
-            ),
-            short => (at + 1, usize::from(short & 31)),
-        };
+        let bytes = self.bytes();
+        let (key_at, key_len) = text_at(bytes, self.start(index) + 1);
         let value_at = key_at + key_len;
         let key = &bytes[key_at..value_at];
         let (child, value) = match bytes[value_at] {
@@ -125,14 +157,93 @@ impl Shard {
         self.has(first).then(|| self.entry(self.lower_bound(first)))
     }
 
+    fn next_in_chain(&self) -> Option<Cid> {
+        if self.len() != 1 {
+            return None;
+        }
+        let only = self.entry(0);
+        only.child.filter(|_| only.value.is_none())
+    }
+
     /// Whether an entry's key begins with `first`.
     pub(super) fn has(&self, first: u8) -> bool {
-        self.mask >> first & 1 == 1
+        self.mask() >> first & 1 == 1
     }
 
     /// The index of the first entry whose key begins with `first` or a later character.
     pub(super) fn lower_bound(&self, first: u8) -> usize {
-        (self.mask & ((1 << first) - 1)).count_ones() as usize
+        (self.mask() & ((1 << first) - 1)).count_ones() as usize
+    }
+}
+
+/// A *chain* of shards: each has nothing but one child, which is the next shard, up to the last one.
+/// Keys that begin alike make long chains; a shard that holds more is a chain of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The length of the prefix of the first shard.
+    pub(super) start: usize,
+    /// The last shard.
+    pub(super) end: Shard,
+}
+
+impl Chain {
+    /// The chain that begins with `first`, as far as its shards can be read and are in their place.
+    /// Whoever needs the next one gets the error.
+    pub fn follow(first: Shard, source: &(impl ShardSource + ?Sized)) -> Self {
+        let start = first.prefix().len();
+        let mut end = first;
+        while let Some(Ok(next)) = end.next_in_chain().map(|cid| source.shard(&cid)) {
+            let place = [end.prefix(), end.entry(0).key];
+            if !next.prefix().iter().eq(place.iter().copied().flatten()) {
+                break;
+            }
+            end = next;
+        }
+        Self { start, end }
+    }
+
+    /// Whether nothing kept [`Self::follow`] from the last shard.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.end.next_in_chain().is_none()
+    }
+
+    /// `shard` as a chain of its own, or back again if it is not one.
+    ///
+    /// # Errors
+    /// The shard, if others follow it.
+    pub fn single(shard: Shard) -> Result<Self, Shard> {
+        if shard.next_in_chain().is_some() {
+            return Err(shard);
+        }
+        Ok(Self {
+            start: shard.prefix().len(),
+            end: shard,
+        })
+    }
+
+    /// The last shard.
+    #[must_use]
+    pub fn end(&self) -> &Shard {
+        &self.end
+    }
+
+    /// How many bytes of memory it takes beside the size of this type.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.end.memory()
+    }
+}
+
+/// Where the text begins whose head is at `at`, and its length.
+fn text_at(bytes: &[u8], at: usize) -> (usize, usize) {
+    match bytes[at] {
+        0x78 => (at + 2, usize::from(bytes[at + 1])),
+        0x79 => (
+            at + 3,
+            usize::from(bytes[at + 1]) << 8 | usize::from(bytes[at + 2]),
+        ),
+        short => (at + 1, usize::from(short & 31)),
     }
 }
 
@@ -222,7 +333,6 @@ fn decode(bytes: &[u8]) -> Result<Shard, &'static str> {
     if prefix_len >= MAX_KEY_BYTES {
         return Err("the prefix leaves no room for a key");
     }
-    let prefix_start = input.at - prefix_len;
     input.expect(ENTRIES)?;
     let count = match input.byte()? {
         few @ 0x80..=0x97 => few & 31,
@@ -232,10 +342,11 @@ fn decode(bytes: &[u8]) -> Result<Shard, &'static str> {
         },
         _ => return Err("the entries are not a list of at most 95 items"),
     };
-    let mut starts = Vec::with_capacity(usize::from(count) + 1);
+    let mut data = Vec::with_capacity(index_bytes(usize::from(count)) + bytes.len());
+    data.extend_from_slice(&[0; MASK_BYTES]);
     let (mut mask, mut last) = (0_u128, 0);
     for _ in 0..count {
-        starts.push(offset(input.at)?);
+        data.extend_from_slice(&offset(input.at)?);
         if input.byte()? != 0x82 {
             return Err("an entry is not a pair");
         }
@@ -271,20 +382,17 @@ fn decode(bytes: &[u8]) -> Result<Shard, &'static str> {
             _ => return Err("an entry's value is neither a link nor a child"),
         }
     }
-    starts.push(offset(input.at)?);
+    data.extend_from_slice(&offset(input.at)?);
     input.expect(TAIL)?;
     if input.at != bytes.len() {
         return Err("bytes follow it");
     }
-    Ok(Shard {
-        bytes: Bytes::copy_from_slice(bytes),
-        mask,
-        starts: starts.into_boxed_slice(),
-        prefix_start: prefix_start as u8,
-        prefix_len: prefix_len as u16,
-    })
+    data[..MASK_BYTES].copy_from_slice(&mask.to_le_bytes());
+    data.extend_from_slice(bytes);
+    Ok(Shard { data: data.into() })
 }
 
-fn offset(at: usize) -> Result<u32, &'static str> {
-    u32::try_from(at).map_err(|_| "it is too long")
+fn offset(at: usize) -> Result<[u8; START_BYTES], &'static str> {
+    let at = u32::try_from(at).map_err(|_| "it is too long")?;
+    Ok(at.to_le_bytes())
 }

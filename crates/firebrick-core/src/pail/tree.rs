@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{PailError, Shard, ShardSource, check_key};
+use super::{Chain, PailError, Shard, ShardSource, check_key};
 use crate::block::Block;
 use crate::cid::{Cid, Codec};
 
@@ -61,7 +61,7 @@ impl Node {
     fn block(&self) -> Block {
         Block {
             cid: self.cid,
-            bytes: self.shard.bytes().clone(),
+            bytes: self.shard.to_bytes(),
         }
     }
 }
@@ -81,11 +81,30 @@ impl Drop for Node {
     }
 }
 
+/// What a shard says of a key.
+enum Found {
+    /// It is known below this child, if at all.
+    Below(Cid),
+    Value(Option<Cid>),
+}
+
+/// Looks up `key`, which begins with the shard's prefix, of `depth` characters, and is longer.
+fn look_up(shard: &Shard, key: &[u8], depth: usize) -> Found {
+    let Some(entry) = shard.find(key[depth]) else {
+        return Found::Value(None);
+    };
+    match entry.child {
+        Some(child) if depth + 1 < key.len() => Found::Below(child),
+        Some(_) => Found::Value(entry.value),
+        None => Found::Value(entry.value.filter(|_| entry.key == &key[depth..])),
+    }
+}
+
 /// A shard that can be read, from memory or from the source.
 #[derive(Clone, Debug)]
 pub(super) enum Handle {
     Unsaved(Arc<Node>),
-    Stored(Cid, Arc<Shard>),
+    Stored(Cid, Shard),
 }
 
 impl Handle {
@@ -97,14 +116,11 @@ impl Handle {
     ) -> Result<Self, PailError> {
         let shard = match source.shard(&cid) {
             // Nobody needs to store the empty tree to read it.
-            Err(PailError::Missing(_)) if cid == EMPTY_ROOT => Arc::new(empty_shard()),
+            Err(PailError::Missing(_)) if cid == EMPTY_ROOT => empty_shard(),
             answer => answer?,
         };
         if shard.prefix() != prefix {
-            return Err(PailError::Invalid {
-                cid,
-                reason: "its prefix is not the one of its place in the tree",
-            });
+            return Err(misplaced(cid));
         }
         Ok(Handle::Stored(cid, shard))
     }
@@ -150,8 +166,15 @@ impl Handle {
     pub(super) fn block(&self) -> Block {
         Block {
             cid: self.cid(),
-            bytes: self.shard().bytes().clone(),
+            bytes: self.shard().to_bytes(),
         }
+    }
+}
+
+fn misplaced(cid: Cid) -> PailError {
+    PailError::Invalid {
+        cid,
+        reason: "its prefix is not the one of its place in the tree",
     }
 }
 
@@ -207,20 +230,36 @@ impl Tree {
             return Ok(None);
         }
         let key = key.as_bytes();
-        let mut at = self.handle(source)?;
-        for depth in 0..key.len() {
-            let Some(entry) = at.shard().find(key[depth]) else {
-                return Ok(None);
-            };
-            let Some(child) = entry.child else {
-                return Ok(entry.value.filter(|_| entry.key == &key[depth..]));
-            };
-            if depth + 1 == key.len() {
-                return Ok(entry.value);
+        let (mut cid, mut depth) = (self.root, 0);
+        let mut node = self.node.as_ref();
+        while let Some(unsaved) = node {
+            match look_up(&unsaved.shard, key, depth) {
+                Found::Below(child) => (cid, node) = (child, unsaved.child(key[depth])),
+                Found::Value(value) => return Ok(value),
             }
-            at = at.child(source, key[depth], child, &key[..=depth])?;
+            depth += 1;
         }
-        Ok(None)
+        loop {
+            let Chain { start, end } = match source.chain(&cid) {
+                // Nobody needs to store the empty tree to read it.
+                Err(PailError::Missing(_)) if cid == EMPTY_ROOT => return Ok(None),
+                answer => answer?,
+            };
+            let prefix = end.prefix();
+            if start != depth || !prefix.starts_with(&key[..depth]) {
+                return Err(misplaced(cid));
+            }
+            // The shards that were passed have no values.
+            if key.len() <= prefix.len() || !key.starts_with(prefix) {
+                return Ok(None);
+            }
+            depth = prefix.len();
+            match look_up(&end, key, depth) {
+                Found::Below(child) => cid = child,
+                Found::Value(value) => return Ok(value),
+            }
+            depth += 1;
+        }
     }
 
     /// The shards of this version that are not in the source, children before their parents, in

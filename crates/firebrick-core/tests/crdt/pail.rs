@@ -243,7 +243,7 @@ proptest! {
             }
             bytes[at] = byte;
             if let Ok(shard) = Shard::decode(&bytes) {
-                prop_assert_eq!(&shard.bytes()[..], &bytes[..]);
+                prop_assert_eq!(shard.bytes(), &bytes[..]);
                 let mut last = 0;
                 for entry in shard.entries() {
                     prop_assert!(entry.key[0] > last);
@@ -376,4 +376,53 @@ fn missing_shards_are_named() {
     assert_eq!(tree.get(&blocks, "b").unwrap(), None);
     // The empty tree needs no source.
     assert_eq!(Tree::at(EMPTY_ROOT).get(&blocks, "a").unwrap(), None);
+}
+
+#[test]
+fn lookups_jump_over_chains_and_check_them() {
+    let blocks = MemoryBlocks::new();
+    let keys = ["common-prefix-a", "common-prefix-b", "common-prefix"];
+    let tree = Tree::empty()
+        .batch(&blocks, keys[..2].iter().map(|key| (*key, value(1))))
+        .unwrap();
+    let tree = blocks.save(&tree);
+    let chain = blocks.chain(&tree.root()).unwrap();
+    assert_eq!(chain.end().prefix(), b"common-prefix-");
+    for (key, found) in [
+        ("common-prefix-a", Some(value(1))),
+        ("common-prefix-c", None),
+        ("common-prefix-", None),
+        ("common-prefix", None),
+        ("common-other", None),
+        ("c", None),
+    ] {
+        assert_eq!(tree.get(&blocks, key).unwrap(), found, "{key}");
+    }
+    // A value on the way ends the chain.
+    let tree = blocks.save(&tree.put(&blocks, keys[2], value(2)).unwrap());
+    let chain = blocks.chain(&tree.root()).unwrap();
+    assert_eq!(chain.end().prefix(), b"common-prefi");
+    assert_eq!(tree.get(&blocks, keys[2]).unwrap(), Some(value(2)));
+    assert_eq!(tree.get(&blocks, keys[1]).unwrap(), Some(value(1)));
+
+    // A shard of another place in the middle of a chain.
+    let root = blocks.shard(&tree.root()).unwrap();
+    let child = root.entry(0).child.unwrap();
+    let bytes = root.bytes().to_vec();
+    let at = bytes.windows(2).position(|two| two == b"\x61c").unwrap();
+    let mut other = bytes;
+    other[at + 1] = b'd';
+    let other = firebrick_core::Block::new(Codec::DagCbor, other);
+    blocks.insert(&other);
+    let answer = Tree::at(other.cid).get(&blocks, "dommon-prefix");
+    assert!(
+        matches!(answer, Err(PailError::Invalid { cid, .. }) if cid == child),
+        "{answer:?}"
+    );
+    // And at its beginning.
+    let answer = Tree::at(child).get(&blocks, keys[0]);
+    assert!(
+        matches!(answer, Err(PailError::Invalid { cid, .. }) if cid == child),
+        "{answer:?}"
+    );
 }

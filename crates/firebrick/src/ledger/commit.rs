@@ -58,9 +58,21 @@ impl Written {
 pub(crate) struct Put {
     pub(crate) id: String,
     pub(crate) block: Block,
+    /// The block's bytes, which the cache will hold: made by the caller's thread, as allocators
+    /// give memory back to the thread that it came from.
+    held: Arc<[u8]>,
 }
 
 impl Put {
+    pub(crate) fn new(id: String, block: &Block) -> Self {
+        let held: Arc<[u8]> = block.bytes.as_ref().into();
+        let block = Block {
+            cid: block.cid,
+            bytes: bytes::Bytes::from_owner(Arc::clone(&held)),
+        };
+        Self { id, block, held }
+    }
+
     /// A document under its own id, or under a generated one.
     pub(crate) fn encode<T: serde::Serialize + ?Sized>(ledger: &Ledger, value: &T) -> Result<Self> {
         let generate = || {
@@ -69,16 +81,13 @@ impl Put {
             document::generate_id(ledger.env.unix_ms(), random)
         };
         let (id, block) = document::encode_own(value, generate)?;
-        Ok(Self { id, block })
+        Ok(Self::new(id, &block))
     }
 
     /// The tombstone.
     pub(crate) fn delete(id: &str) -> Result<Self> {
         document::check_id(id)?;
-        Ok(Self {
-            id: id.to_owned(),
-            block: document::TOMBSTONE.clone(),
-        })
+        Ok(Self::new(id.to_owned(), &document::TOMBSTONE))
     }
 }
 
@@ -540,7 +549,7 @@ impl Ledger {
         self.commit_version(writer, blocks, head, tree, &[])?;
         for put in puts() {
             self.source
-                .remember_document(put.block.cid, put.block.bytes.clone());
+                .remember_document(put.block.cid, Arc::clone(&put.held));
         }
         Ok(self.snapshot_of(writer))
     }

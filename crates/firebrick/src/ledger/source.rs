@@ -1,10 +1,11 @@
-//! Where the core finds shards and events: byte-bounded caches over the store.
+//! Where the core finds shards and events: a byte-bounded cache over the store.
 
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use firebrick_core::clock::{ClockError, Event, EventSource};
-use firebrick_core::pail::{PailError, Shard, ShardSource};
+use firebrick_core::pail::{Chain, PailError, Shard, ShardSource};
 use firebrick_core::{Cid, genesis};
 use hashbrown::{HashMap, HashSet};
 use quick_cache::Weighter;
@@ -23,9 +24,43 @@ const MOST_DERIVED: usize = 1 << 20;
 /// What an entry costs beside its content: key, counters, the hash table's share.
 const ENTRY_BYTES: u64 = 96;
 
-impl Weighter<Cid, Bytes> for BytesHeld {
-    fn weight(&self, _: &Cid, bytes: &Bytes) -> u64 {
-        bytes.len() as u64 + ENTRY_BYTES
+/// A block in memory, in the form in which it is used.
+#[derive(Clone)]
+enum Held {
+    Document(Arc<[u8]>),
+    Shard(Shard),
+    Chain(Chain),
+    Event(Arc<Event>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    cid: Cid,
+    /// Not the block itself, but the chain that begins with it.
+    chain: bool,
+}
+
+impl Key {
+    fn of(cid: &Cid) -> Self {
+        Self {
+            cid: *cid,
+            chain: false,
+        }
+    }
+}
+
+impl Weighter<Key, Held> for BytesHeld {
+    fn weight(&self, _: &Key, held: &Held) -> u64 {
+        let bytes = match held {
+            Held::Document(bytes) => bytes.len(),
+            Held::Shard(shard) => shard.memory(),
+            Held::Chain(chain) => chain.memory(),
+            Held::Event(event) => {
+                let ops = event.puts().map(|(key, _)| key.len() + 64).sum::<usize>();
+                ops + event.parents.len() * 36 + 64
+            }
+        };
+        bytes as u64 + ENTRY_BYTES
     }
 }
 
@@ -35,26 +70,13 @@ impl Weighter<Cid, u64> for BytesHeld {
     }
 }
 
-impl Weighter<Cid, Arc<Shard>> for BytesHeld {
-    fn weight(&self, _: &Cid, shard: &Arc<Shard>) -> u64 {
-        shard.memory() as u64 + ENTRY_BYTES
-    }
-}
-
-impl Weighter<Cid, Arc<Event>> for BytesHeld {
-    fn weight(&self, _: &Cid, event: &Arc<Event>) -> u64 {
-        let ops = event.puts().map(|(key, _)| key.len() + 64).sum::<usize>();
-        (ops + event.parents.len() * 36) as u64 + ENTRY_BYTES + 64
-    }
-}
-
-/// The store seen through caches. Only hits are cached, never misses: a block that is missing now
+/// The store seen through a cache. Only hits are cached, never misses: a block that is missing now
 /// may arrive with the next pull.
 pub(crate) struct Source {
     store: Arc<dyn Store>,
-    documents: Cache<Cid, Bytes, BytesHeld>,
-    shards: Cache<Cid, Arc<Shard>, BytesHeld>,
-    events: Cache<Cid, Arc<Event>, BytesHeld>,
+    /// Documents, shards and events share one budget: what share each needs depends on the ids, on
+    /// the size of the documents, and on whether a remote syncs.
+    held: Cache<Key, Held, BytesHeld>,
     /// Generations are asked for far more often than events: every walk looks at them first.
     generations: Cache<Cid, u64, BytesHeld>,
     /// Generations of events that arrived before their parents, until their head is applied.
@@ -73,14 +95,12 @@ struct Lost {
 const MOST_LOST: usize = 10_000;
 
 impl Source {
-    /// Caches of `budget` bytes in all.
+    /// Caches `budget` bytes in all.
     pub(crate) fn new(store: Arc<dyn Store>, budget: usize) -> Self {
         let budget = budget.max(1 << 20) as u64;
         Self {
             store,
-            documents: cache(budget * 6 / 10, 300),
-            shards: cache(budget * 3 / 10, 900),
-            events: cache(budget * 7 / 100, 300),
+            held: cache(budget * 97 / 100, 600),
             generations: cache(budget * 3 / 100, ENTRY_BYTES),
             derived: Mutex::default(),
             lost: Lost {
@@ -94,14 +114,21 @@ impl Source {
         &self.store
     }
 
+    fn held_document(&self, cid: &Cid) -> Option<Bytes> {
+        match self.held.get(&Key::of(cid))? {
+            Held::Document(bytes) => Some(Bytes::from_owner(bytes)),
+            _ => None,
+        }
+    }
+
     /// A document's block.
     pub(crate) fn document(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        if let Some(bytes) = self.documents.get(cid) {
+        if let Some(bytes) = self.held_document(cid) {
             return Ok(Some(bytes));
         }
         let bytes = self.store.block(cid)?;
         if let Some(bytes) = &bytes {
-            self.documents.insert(*cid, bytes.clone());
+            self.remember_document(*cid, bytes.as_ref().into());
         }
         Ok(bytes)
     }
@@ -110,7 +137,7 @@ impl Source {
     /// A scan does not push out what single reads have cached.
     pub(crate) fn documents(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let mut found: Vec<Option<Bytes>> =
-            cids.iter().map(|cid| self.documents.get(cid)).collect();
+            cids.iter().map(|cid| self.held_document(cid)).collect();
         let absent: Vec<usize> = (0..cids.len()).filter(|at| found[*at].is_none()).collect();
         if !absent.is_empty() {
             let wanted: Vec<Cid> = absent.iter().map(|at| cids[*at]).collect();
@@ -122,12 +149,12 @@ impl Source {
     }
 
     /// Keeps a document that was just written: it is likely to be read next.
-    pub(crate) fn remember_document(&self, cid: Cid, bytes: Bytes) {
-        self.documents.insert(cid, bytes);
+    pub(crate) fn remember_document(&self, cid: Cid, bytes: Arc<[u8]>) {
+        self.held.insert(Key::of(&cid), Held::Document(bytes));
     }
 
     pub(crate) fn remember_event(&self, cid: Cid, event: Arc<Event>) {
-        self.events.insert(cid, event);
+        self.held.insert(Key::of(&cid), Held::Event(event));
     }
 
     fn lost(&self) -> MutexGuard<'_, HashSet<Cid>> {
@@ -177,18 +204,24 @@ impl Source {
     }
 }
 
-fn cache<V: Clone>(bytes: u64, entry: u64) -> Cache<Cid, V, BytesHeld>
+/// A cache of `bytes` in all, in entries of about `entry` bytes. The cache also remembers half as many
+/// keys of what it let go, beside its budget: a guess that is too high saves memory.
+fn cache<K: Eq + Hash, V: Clone>(bytes: u64, entry: u64) -> Cache<K, V, BytesHeld>
 where
-    BytesHeld: Weighter<Cid, V>,
+    BytesHeld: Weighter<K, V>,
 {
     Cache::with_weighter((bytes / entry) as usize, bytes, BytesHeld)
 }
 
-impl ShardSource for Source {
-    fn shard(&self, cid: &Cid) -> Result<Arc<Shard>, PailError> {
-        if let Some(shard) = self.shards.get(cid) {
-            return Ok(shard);
+impl Source {
+    fn held_shard(&self, cid: &Cid) -> Option<Shard> {
+        match self.held.get(&Key::of(cid))? {
+            Held::Shard(shard) => Some(shard),
+            _ => None,
         }
+    }
+
+    fn stored_shard(&self, cid: &Cid) -> Result<Shard, PailError> {
         let bytes = self
             .store
             .block(cid)
@@ -198,18 +231,66 @@ impl ShardSource for Source {
             let root = &genesis::GENESIS.root;
             (*cid == root.cid).then(|| root.bytes.clone())
         });
-        let shard = Arc::new(
-            Shard::decode(&bytes.ok_or(PailError::Missing(*cid))?)
-                .map_err(|reason| PailError::Invalid { cid: *cid, reason })?,
-        );
-        self.shards.insert(*cid, Arc::clone(&shard));
+        Shard::decode(&bytes.ok_or(PailError::Missing(*cid))?)
+            .map_err(|reason| PailError::Invalid { cid: *cid, reason })
+    }
+}
+
+/// Reads the shards of a chain, which nobody needs again once its end is known.
+struct Passing<'a>(&'a Source);
+
+impl ShardSource for Passing<'_> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
+        let held = self.0.held_shard(cid);
+        held.map_or_else(|| self.0.stored_shard(cid), Ok)
+    }
+}
+
+impl ShardSource for Source {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
+        if let Some(shard) = self.held_shard(cid) {
+            return Ok(shard);
+        }
+        let shard = self.stored_shard(cid)?;
+        self.held.insert(Key::of(cid), Held::Shard(shard.clone()));
         Ok(shard)
+    }
+
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        let key = Key {
+            cid: *cid,
+            chain: true,
+        };
+        // Most shards are chains of their own, and held as shards.
+        let held = match self.held_shard(cid).map(Chain::single) {
+            Some(Ok(chain)) => return Ok(chain),
+            Some(Err(first)) => Some(first),
+            None => None,
+        };
+        if let Some(Held::Chain(chain)) = self.held.get(&key) {
+            return Ok(chain);
+        }
+        let first = held.map_or_else(|| self.stored_shard(cid), Ok)?;
+        match Chain::single(first) {
+            Ok(chain) => {
+                self.held
+                    .insert(Key::of(cid), Held::Shard(chain.end().clone()));
+                Ok(chain)
+            }
+            Err(first) => {
+                let chain = Chain::follow(first, &Passing(self));
+                if chain.is_whole() {
+                    self.held.insert(key, Held::Chain(chain.clone()));
+                }
+                Ok(chain)
+            }
+        }
     }
 }
 
 impl EventSource for Source {
     fn event(&self, cid: &Cid) -> Result<Arc<Event>, ClockError> {
-        if let Some(event) = self.events.get(cid) {
+        if let Some(Held::Event(event)) = self.held.get(&Key::of(cid)) {
             return Ok(event);
         }
         let bytes = self
@@ -224,7 +305,7 @@ impl EventSource for Source {
                 }
             })?,
         );
-        self.events.insert(*cid, Arc::clone(&event));
+        self.remember_event(*cid, Arc::clone(&event));
         Ok(event)
     }
 
@@ -293,7 +374,7 @@ impl Source {
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source")
-            .field("documents", &self.documents.len())
+            .field("held", &self.held.len())
             .finish_non_exhaustive()
     }
 }

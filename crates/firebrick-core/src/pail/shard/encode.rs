@@ -1,8 +1,6 @@
 //! Writing shards: from nothing, or by changing an encoded one in place of decoding it.
 
-use bytes::Bytes;
-
-use super::{ENTRIES, HEAD, LINK, LINK_LEN, Shard, TAIL};
+use super::{ENTRIES, HEAD, LINK, LINK_LEN, MASK_BYTES, START_BYTES, Shard, TAIL, index_bytes};
 use crate::cid::Cid;
 
 /// One new or changed entry.
@@ -74,18 +72,18 @@ impl Shard {
         let count = entries.len();
         let before = HEAD.len() + text_len(prefix.len()) + ENTRIES.len() + list_head_len(count);
         let body: usize = entries.clone().map(|entry| entry.len()).sum();
-        let mut out = Vec::with_capacity(before + body + TAIL.len());
-        out.extend_from_slice(HEAD);
-        write_text(&mut out, prefix);
-        let prefix_start = out.len() - prefix.len();
-        out.extend_from_slice(ENTRIES);
-        let mut writer = Writer::new(out, count);
-        let mut mask = 0;
+        let mask = entries
+            .clone()
+            .fold(0, |mask, entry| mask | 1 << entry.first());
+        let mut writer = Writer::new(mask, before + body + TAIL.len());
+        writer.out.extend_from_slice(HEAD);
+        write_text(&mut writer.out, prefix);
+        writer.out.extend_from_slice(ENTRIES);
+        writer.list_head(count);
         for entry in entries {
-            mask |= 1 << entry.first();
             writer.entry(&entry);
         }
-        writer.finish(mask, prefix_start as u8, prefix.len() as u16)
+        writer.finish()
     }
 
     /// This shard with some entries replaced, added or gone; `changes` are in order.
@@ -95,12 +93,12 @@ impl Shard {
         &self,
         changes: impl Iterator<Item = NewEntry<'a>> + Clone,
     ) -> Self {
-        let (mut mask, mut len) = (self.mask, self.bytes.len());
+        let (mut mask, mut len) = (self.mask(), self.bytes().len());
         for change in changes.clone() {
             let first = change.first();
             if self.has(first) {
                 let index = self.lower_bound(first);
-                len -= (self.starts[index + 1] - self.starts[index]) as usize;
+                len -= self.start(index + 1) - self.start(index);
             }
             len += change.len();
             match change {
@@ -110,10 +108,10 @@ impl Shard {
         }
         let count = mask.count_ones() as usize;
         len = len - list_head_len(self.len()) + list_head_len(count);
-        let list_head = self.starts[0] as usize - list_head_len(self.len());
-        let mut out = Vec::with_capacity(len);
-        out.extend_from_slice(&self.bytes[..list_head]);
-        let mut writer = Writer::new(out, count);
+        let list_head = self.start(0) - list_head_len(self.len());
+        let mut writer = Writer::new(mask, len);
+        writer.out.extend_from_slice(&self.bytes()[..list_head]);
+        writer.list_head(count);
         let mut from = 0;
         for change in changes {
             let first = change.first();
@@ -123,46 +121,65 @@ impl Shard {
             from = index + usize::from(self.has(first));
         }
         writer.copy(self, from, self.len());
-        writer.finish(mask, self.prefix_start, self.prefix_len)
+        writer.finish()
     }
 }
 
 /// A shard being written.
 struct Writer {
+    /// The index, then the encoded bytes.
     out: Vec<u8>,
-    starts: Vec<u32>,
+    /// Where the encoded bytes begin.
+    base: usize,
+    /// Entries written.
+    entries: usize,
 }
 
 impl Writer {
-    /// Goes on after `out`, which ends before the list of `count` entries.
-    fn new(mut out: Vec<u8>, count: usize) -> Self {
-        match count {
-            0..=23 => out.push(0x80 | count as u8),
-            _ => out.extend_from_slice(&[0x98, count as u8]),
-        }
+    /// Entries as in `mask`, and `len` encoded bytes.
+    fn new(mask: u128, len: usize) -> Self {
+        let base = index_bytes(mask.count_ones() as usize);
+        let mut out = Vec::with_capacity(base + len);
+        out.extend_from_slice(&mask.to_le_bytes());
+        out.resize(base, 0);
         Self {
             out,
-            starts: Vec::with_capacity(count + 1),
+            base,
+            entries: 0,
         }
+    }
+
+    fn list_head(&mut self, count: usize) {
+        match count {
+            0..=23 => self.out.push(0x80 | count as u8),
+            _ => self.out.extend_from_slice(&[0x98, count as u8]),
+        }
+    }
+
+    /// Notes that the next entry, or the tail, begins at `at` of the encoded bytes.
+    fn start(&mut self, at: usize) {
+        let index = MASK_BYTES + START_BYTES * self.entries;
+        self.out[index..index + START_BYTES].copy_from_slice(&(at as u32).to_le_bytes());
+        self.entries += 1;
     }
 
     fn copy(&mut self, from: &Shard, start: usize, end: usize) {
         if start >= end {
             return;
         }
-        let (first, last) = (from.starts[start], from.starts[end]);
-        let at = self.out.len() as u32;
-        self.starts
-            .extend(from.starts[start..end].iter().map(|old| old - first + at));
-        self.out
-            .extend_from_slice(&from.bytes[first as usize..last as usize]);
+        let (first, last) = (from.start(start), from.start(end));
+        let at = self.out.len() - self.base;
+        for index in start..end {
+            self.start(from.start(index) - first + at);
+        }
+        self.out.extend_from_slice(&from.bytes()[first..last]);
     }
 
     fn entry(&mut self, entry: &NewEntry<'_>) {
         if matches!(entry, NewEntry::Gone { .. }) {
             return;
         }
-        self.starts.push(self.out.len() as u32);
+        self.start(self.out.len() - self.base);
         self.out.push(0x82);
         match entry {
             NewEntry::Leaf { key, value } => {
@@ -185,15 +202,11 @@ impl Writer {
         }
     }
 
-    fn finish(mut self, mask: u128, prefix_start: u8, prefix_len: u16) -> Shard {
-        self.starts.push(self.out.len() as u32);
+    fn finish(mut self) -> Shard {
+        self.start(self.out.len() - self.base);
         self.out.extend_from_slice(TAIL);
         Shard {
-            bytes: Bytes::from(self.out),
-            mask,
-            starts: self.starts.into_boxed_slice(),
-            prefix_start,
-            prefix_len,
+            data: self.out.into(),
         }
     }
 }
