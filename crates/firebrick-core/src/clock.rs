@@ -9,12 +9,17 @@ mod event;
 mod graph;
 mod order;
 mod sweep;
+mod versions;
 mod walk;
 
 pub use changes::{ChangedKey, changes_since};
 pub use event::{Event, EventError, Op, Operation};
 pub use graph::Graph;
 pub use order::{Sorted, sorted_events};
+pub use versions::{
+    Contested, Decision, Past, PastVersion, Version, Versions, contested, current_versions,
+    decision, differ, past, version_in, versions,
+};
 pub use walk::{advance, common_ancestor, contains, difference, join};
 
 pub(crate) use order::replayed;

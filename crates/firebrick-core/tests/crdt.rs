@@ -12,6 +12,8 @@ mod merge;
 mod model;
 #[path = "crdt/pail.rs"]
 mod pail;
+#[path = "crdt/versions.rs"]
+mod versions;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
