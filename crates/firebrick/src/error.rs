@@ -90,6 +90,20 @@ pub enum Error {
         /// The document, or one of a listing.
         id: String,
     },
+    /// An event that this database does not have.
+    #[error("no event {cid} is known here; `log` lists the events, a sync may bring it")]
+    UnknownEvent {
+        /// The event.
+        cid: Cid,
+    },
+    /// An event that is not a version of the document.
+    #[error("event {event} did not write document {id:?}; its history lists the events that did")]
+    NoVersion {
+        /// The document.
+        id: String,
+        /// The event.
+        event: Cid,
+    },
     /// The handle was closed.
     #[error("the database is closed")]
     Closed,

@@ -6,6 +6,7 @@
 mod apply;
 mod commit;
 mod condition;
+mod origin;
 mod recover;
 mod source;
 
@@ -61,6 +62,7 @@ pub(crate) struct Ledger {
     pub(crate) pipeline: Pipeline,
     /// Held by a transaction that tries again, so that those which lost go one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    origins: Mutex<Option<Vec<String>>>,
     writer: Mutex<Writer>,
     snapshot: RwLock<Arc<Snapshot>>,
     moved: watch::Sender<u64>,
@@ -100,6 +102,7 @@ impl Ledger {
             read_only: parts.read_only,
             pipeline: parts.pipeline,
             turn: tokio::sync::Mutex::default(),
+            origins: Mutex::default(),
             writer: Mutex::new(Writer {
                 head,
                 tree,

@@ -25,11 +25,13 @@
 //! the local [`store`]; beside it one tracker per attached remote, over a [`gateway`]. All formats
 //! and the merge live in [`firebrick_core`], which does no I/O.
 
+mod conflict;
 mod database;
 mod document;
 pub mod env;
 mod error;
 pub mod gateway;
+mod history;
 mod keys;
 mod ledger;
 mod options;
@@ -38,14 +40,17 @@ pub mod store;
 mod subscribe;
 mod tracker;
 mod transaction;
+mod view;
 
 pub use firebrick_core as core;
 pub use firebrick_core::Cid;
 pub use firebrick_core::cbor::{Link, Value};
 
+pub use conflict::{Conflict, ConflictVersion, Conflicted, Why};
 pub use database::{Database, Stats};
 pub use document::Document;
 pub use error::{Error, Result};
+pub use history::{Content, Events, History, Log, LogEntry, Version, Versions};
 pub use keys::{Keybag, Keys};
 pub use ledger::Written;
 pub use options::{Builder, Durability};
@@ -56,6 +61,7 @@ pub use tracker::{
     State, Traffic,
 };
 pub use transaction::{Expected, Transaction, Versioned};
+pub use view::{Diff, Diffs, DocDiff, View};
 
 /// The code in the guide runs as doctests.
 #[cfg(doctest)]
@@ -64,6 +70,10 @@ mod guide {
     mod start {}
     #[doc = include_str!("../../../docs/guide/src/documents.md")]
     mod documents {}
+    #[doc = include_str!("../../../docs/guide/src/transactions.md")]
+    mod transactions {}
+    #[doc = include_str!("../../../docs/guide/src/conflicts.md")]
+    mod conflicts {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
 }

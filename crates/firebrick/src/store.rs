@@ -41,6 +41,9 @@ pub struct StoredBlock {
     /// The generation of an event: one more than the greatest of its parents'. 0 for every other
     /// block, and for an event whose parents are not known yet. It is a fact about the block, so it
     /// never changes from one number to another, only from 0 to the right one.
+    ///
+    /// The ledger keeps the generation in the low 32 bits and, above them, a number for where the
+    /// event first came from. A store holds 40 bits and does not look inside.
     pub generation: u64,
 }
 

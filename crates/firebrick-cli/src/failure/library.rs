@@ -29,6 +29,7 @@ impl From<Error> for Failure {
             Error::Timeout { .. } => Failure::new(Exit::Negative, "timeout", message)
                 .hint("nothing is lost: what is stored here goes out as soon as it can"),
             Error::Conflict { .. } => Failure::new(Exit::Negative, "conflict", message),
+            Error::UnknownEvent { .. } | Error::NoVersion { .. } => Failure::not_found(message),
             Error::Closed => Failure::new(Exit::Store, "closed", message),
             Error::ReadOnly => Failure::new(Exit::Store, "read_only", message),
             Error::Io { .. } => Failure::new(Exit::Store, "io", message),

@@ -8,6 +8,7 @@ use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid};
 use hashbrown::HashMap;
 
+use super::origin::Mark;
 use super::{Ledger, Writer};
 use crate::error::{Error, Result};
 use crate::store::{Commit, StoredBlock};
@@ -28,9 +29,20 @@ pub(crate) struct Ingested {
     pub(crate) bytes: u64,
 }
 
+fn is_event(block: &Block) -> bool {
+    block.cid.codec() == Codec::DagCbor && block.bytes.starts_with(EVENT_PREFIX)
+}
+
 impl Ledger {
     /// Stores verified blocks that nothing refers to yet, together with the record that says so.
-    pub(crate) fn ingest(&self, blocks: Vec<Block>, records: &Records) -> Result<Ingested> {
+    /// Events among them are marked as coming from this remote.
+    pub(crate) fn ingest(
+        &self,
+        blocks: Vec<Block>,
+        from: &str,
+        records: &Records,
+    ) -> Result<Ingested> {
+        let from = self.mark_of(from)?;
         let mut done = Ingested::default();
         let mut stored = Vec::with_capacity(blocks.len());
         let mut generations: HashMap<Cid, u64> = HashMap::new();
@@ -49,10 +61,12 @@ impl Ledger {
             }
             done.fresh += 1;
             done.bytes += block.bytes.len() as u64;
-            stored.push(StoredBlock {
-                block,
-                generation: generation.map_or(0, |generation| generation + 1),
-            });
+            let generation = match generation {
+                Some(generation) => from.with(generation),
+                None if is_event(&block) => from.without_generation(),
+                None => 0,
+            };
+            stored.push(StoredBlock { block, generation });
         }
         self.store().commit(&Commit {
             blocks: &stored,
@@ -65,7 +79,7 @@ impl Ledger {
     /// The generation of a block that is an event whose parents are known: stored, or earlier in
     /// the same CAR.
     fn generation_of(&self, block: &Block, here: &HashMap<Cid, u64>) -> Result<Option<u64>> {
-        if block.cid.codec() != Codec::DagCbor || !block.bytes.starts_with(EVENT_PREFIX) {
+        if !is_event(block) {
             return Ok(None);
         }
         let Ok(event) = Event::decode(&block.bytes) else {
@@ -164,9 +178,10 @@ impl Ledger {
         let mut blocks = Vec::new();
         for (cid, generation) in self.source.take_derived() {
             if let Some(bytes) = self.store().block(&cid)? {
+                let mark = Mark::of(self.store().generation(&cid)?.unwrap_or_default());
                 blocks.push(StoredBlock {
                     block: Block { cid, bytes },
-                    generation: generation + 1,
+                    generation: mark.with(generation),
                 });
             }
         }
@@ -189,7 +204,7 @@ impl Ledger {
             let (head, tree) = (vec![block.cid], writer.tree.clone());
             let blocks = vec![StoredBlock {
                 block,
-                generation: generation + 2,
+                generation: Mark::LOCAL.with(generation + 1),
             }];
             self.commit_version(writer, blocks, head, tree, &[])?;
             self.publish(&self.snapshot_of(writer), Origin::Local);

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use tokio::sync::{Notify, oneshot};
 
 use super::condition::Conditions;
+use super::origin::Mark;
 use super::recover::{CHECKPOINT, Checkpoint};
 use super::{Ledger, Snapshot, Writer};
 use crate::error::{Error, Result};
@@ -543,7 +544,7 @@ impl Ledger {
             self.source.remember_event(block.cid, Arc::new(event));
             blocks.push(StoredBlock {
                 block,
-                generation: generation + 2,
+                generation: Mark::LOCAL.with(generation + 1),
             });
         }
         self.commit_version(writer, blocks, head, tree, &[])?;

@@ -327,7 +327,7 @@ impl Source {
             .store
             .generation(cid)
             .map_err(|error| ClockError::Source(Box::new(error)))?;
-        let generation = stored.and_then(|stored| stored.checked_sub(1));
+        let generation = stored.and_then(super::origin::generation);
         if let Some(generation) = generation {
             self.generations.insert(*cid, generation);
         }

@@ -147,12 +147,13 @@ impl Task {
             Arc::clone(&self.ledger),
             car_key(&self.shared.name, &car),
         );
+        let from = self.shared.name.clone();
         let work = move || -> Result<Result<(CarRecord, u64), TroubleKind>> {
             let opened = match open(&ledger.keys, &car, sealed) {
                 Ok(opened) => opened,
                 Err(kind) => return Ok(Err(kind)),
             };
-            let record = store(&ledger, key, opened.blocks, opened.bytes)?;
+            let record = store(&ledger, key, &from, opened.blocks, opened.bytes)?;
             Ok(Ok((record, opened.documents)))
         };
         let outcome = if len < LARGE {
@@ -292,6 +293,7 @@ impl Task {
 pub(super) fn store(
     ledger: &Ledger,
     key: String,
+    from: &str,
     mut blocks: Vec<Block>,
     bytes: u64,
 ) -> Result<CarRecord> {
@@ -305,7 +307,7 @@ pub(super) fn store(
         replaced: false,
     };
     blocks.push(list);
-    ledger.ingest(blocks, &[(key, Some(record.encode()))])?;
+    ledger.ingest(blocks, from, &[(key, Some(record.encode()))])?;
     Ok(record)
 }
 

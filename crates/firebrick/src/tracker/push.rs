@@ -414,6 +414,7 @@ impl Task {
             // Recorded before it is announced: after a crash it is not uploaded again.
             self.ledger.ingest(
                 vec![header, list],
+                &self.shared.name,
                 &[(car_key(&self.shared.name, &cid), Some(record.encode()))],
             )?;
             self.cars.insert(cid, record);

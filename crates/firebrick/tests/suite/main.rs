@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod database;
 mod documents;
+mod history;
 mod processes;
 mod simulation;
 mod sync;
