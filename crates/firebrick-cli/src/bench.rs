@@ -1,8 +1,8 @@
 //! `firebrick bench`: how fast this machine is.
 //!
-//! Every workload runs on encrypted data through the public interface. Each kind of ids has a process
-//! of its own, so that each has its own peak of memory, and so has what needs a cold process (opening,
-//! gets after reopening): the same program.
+//! Every workload runs on encrypted data through the public interface, in a process of its own: so each
+//! has its own peak of memory, and nothing that another one left behind. So has what needs a cold
+//! process (opening, gets after reopening).
 
 mod workloads;
 
@@ -38,16 +38,18 @@ pub(crate) struct BenchArgs {
     /// A step in a process of its own
     #[arg(long, hide = true)]
     cold: Option<PathBuf>,
+
+    /// One workload, in this process
+    #[arg(long, hide = true)]
+    workload: Option<String>,
 }
 
 impl BenchArgs {
-    /// The same for one kind of ids.
-    fn for_child(&self, ids: &str) -> Vec<OsString> {
-        let mut args = vec!["--ids".into(), ids.into(), "--documents".into()];
+    /// The arguments for one workload in a process of its own.
+    fn for_child(&self, workload: &str, ids: &str) -> Vec<OsString> {
+        let mut args = vec!["--workload".into(), workload.into()];
+        args.extend(["--ids".into(), ids.into(), "--documents".into()]);
         args.push(self.documents.to_string().into());
-        if let Some(only) = &self.only {
-            args.extend(["--only".into(), only.into()]);
-        }
         if let Some(dir) = &self.dir {
             args.extend(["--dir".into(), dir.into()]);
         }
@@ -63,7 +65,7 @@ pub(crate) enum Ids {
     Sequential,
     /// Generated: UUIDs that sort by time
     Generated,
-    /// One after the other, each in a process of its own
+    /// One after the other
     Both,
 }
 
@@ -105,19 +107,28 @@ pub(crate) async fn run(args: BenchArgs, _global: &Global, output: &Output) -> R
         output.flush()?;
         return Ok(Exit::Done);
     }
-    let all = if args.ids == Ids::Both {
-        // Each kind in a process of its own: what one leaves in memory is not the other's.
-        let mut all = Vec::new();
-        for ids in ["sequential", "generated"] {
-            output.note(format!("{ids} ids"));
-            let figures = workloads::in_child(args.for_child(ids)).map_err(failed)?;
-            show(&figures, output)?;
-            all.extend(figures);
+    if let Some(name) = &args.workload {
+        show(&measure(&args, name).await?, output)?;
+        return Ok(Exit::Done);
+    }
+    let mut all = Vec::new();
+    for (kind, ids) in [
+        (Ids::Sequential, "sequential"),
+        (Ids::Generated, "generated"),
+    ] {
+        for (name, _) in workloads::ALL {
+            let wanted = args
+                .only
+                .as_ref()
+                .is_none_or(|only| name.contains(only.as_str()));
+            if wanted && (args.ids == Ids::Both || args.ids == kind) {
+                output.note(format!("{name}, {ids} ids …"));
+                let figures = workloads::in_child(args.for_child(name, ids)).map_err(failed)?;
+                show(&figures, output)?;
+                all.extend(figures);
+            }
         }
-        all
-    } else {
-        measure(&args, output).await?
-    };
+    }
     if !output.json() {
         for figure in &all {
             let ids = match figure.ids {
@@ -137,8 +148,8 @@ pub(crate) async fn run(args: BenchArgs, _global: &Global, output: &Output) -> R
     Ok(Exit::Done)
 }
 
-/// All workloads with one kind of ids.
-async fn measure(args: &BenchArgs, output: &Output) -> Result<Vec<Figure>> {
+/// One workload with one kind of ids, and the peak of this process.
+async fn measure(args: &BenchArgs, name: &str) -> Result<Vec<Figure>> {
     let dir = match &args.dir {
         Some(dir) => tempfile::tempdir_in(dir),
         None => tempfile::tempdir(),
@@ -148,25 +159,16 @@ async fn measure(args: &BenchArgs, output: &Output) -> Result<Vec<Figure>> {
             "no directory to work in: {error}"
         )))
     })?;
+    let found = workloads::ALL.iter().find(|(known, _)| *known == name);
+    let Some((_, work)) = found else {
+        return Err(failed(firebrick::Error::Config(format!(
+            "there is no workload {name:?}"
+        ))));
+    };
     let bed = workloads::Bed::new(dir.path(), args.ids, args.documents);
-    let mut all = Vec::new();
-    for (name, work) in workloads::ALL {
-        if args
-            .only
-            .as_ref()
-            .is_some_and(|only| !name.contains(only.as_str()))
-        {
-            continue;
-        }
-        output.note(format!("{name} …"));
-        let figures = work(bed.clone()).await.map_err(failed)?;
-        show(&figures, output)?;
-        all.extend(figures);
-    }
-    let peak: Vec<Figure> = bed.peak_memory("all workloads").into_iter().collect();
-    show(&peak, output)?;
-    all.extend(peak);
-    Ok(all)
+    let mut figures = work(bed.clone()).await.map_err(failed)?;
+    figures.extend(bed.peak_memory(name));
+    Ok(figures)
 }
 
 /// For programs, as soon as they are known.

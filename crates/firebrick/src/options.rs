@@ -53,7 +53,7 @@ pub struct Builder {
 }
 
 /// Bytes that caches may hold unless told otherwise.
-const MEMORY_BYTES: usize = 48 << 20;
+const MEMORY_BYTES: usize = 38 << 20;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// Bytes that caches may hold (default 48 MiB). Memory use does not grow with the data.
+    /// Bytes that caches may hold (default 38 MiB). Memory use does not grow with the data.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self

@@ -207,11 +207,10 @@ async fn bulk(bed: Bed) -> Result<Vec<Figure>> {
         took += start.elapsed();
     }
     let mut figures = vec![bed.rate("bulk, batches of 1,000", bed.documents, took)];
-    figures.extend(bed.peak_memory("bulk"));
+    figures.extend(bed.peak_memory("bulk, writing"));
     let ids = IdList::of(&db).await?;
     figures.extend(reads(&bed, &db, &ids, "warm").await?);
     db.close().await?;
-    figures.extend(bed.peak_memory("bulk and reads"));
     let figure = |mut figure: Figure| {
         figure.ids = bed.ids;
         figure
