@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod help;
+pub(crate) mod past;
 
 use std::path::PathBuf;
 
@@ -91,6 +92,21 @@ pub(crate) enum Command {
     /// List what changed, oldest first
     #[command(after_help = help::CHANGES)]
     Changes(ChangesArgs),
+    /// List the versions of a document, newest first
+    #[command(after_help = help::HISTORY)]
+    History(past::HistoryArgs),
+    /// List documents in conflict, or the versions of one
+    #[command(after_help = help::CONFLICTS)]
+    Conflicts(past::ConflictsArgs),
+    /// Compare two heads
+    #[command(after_help = help::DIFF)]
+    Diff(past::DiffArgs),
+    /// Write an old version of a document anew
+    #[command(after_help = help::RESTORE)]
+    Restore(past::RestoreArgs),
+    /// List the events, newest first
+    #[command(after_help = help::LOG)]
+    Log(past::LogArgs),
     /// Follow changes as they happen, here and on remotes
     #[command(after_help = help::WATCH)]
     Watch(WatchArgs),
@@ -142,6 +158,9 @@ pub(crate) struct GetArgs {
     /// Ids of the documents
     #[arg(required = true)]
     pub(crate) ids: Vec<String>,
+    /// As they were at this head (as `log` and `status` print it)
+    #[arg(long, value_name = "HEAD", value_delimiter = ',')]
+    pub(crate) at: Vec<String>,
 }
 
 #[derive(Debug, Args)]

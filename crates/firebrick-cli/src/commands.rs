@@ -2,8 +2,10 @@
 
 pub(crate) mod documents;
 pub(crate) mod export;
+mod graph;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod past;
 pub(crate) mod remotes;
 mod states;
 pub(crate) mod sync;

@@ -41,6 +41,7 @@ pub(super) const GET: &str = "\
 Examples:
   firebrick get milk
   firebrick get milk bread --json | jq .litres
+  firebrick get milk --at bafyrei...   as it was at that head
 
 Exit code 3 if one of them does not exist; the others are printed.";
 
@@ -50,6 +51,42 @@ Examples:
   firebrick list --prefix user: -n 20
   firebrick list --ids | wc -l
   firebrick list --after user:0020 -n 20     the next page";
+
+pub(super) const HISTORY: &str = "\
+Examples:
+  firebrick history milk
+  firebrick history milk -n 5
+  firebrick history milk --json | jq 'select(.deleted)'
+
+Deleted versions are listed too. Looks back through all events, so -n saves time.";
+
+pub(super) const CONFLICTS: &str = "\
+Examples:
+  firebrick conflicts                 the documents that were written in several places at once
+  firebrick conflicts milk            their versions, the winner first
+
+A conflict ends with the next write of the document that came after all its versions:
+  firebrick put '{\"_id\": \"milk\", \"litres\": 3}'";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  firebrick diff bafyrei...                    what changed since that head
+  firebrick diff bafyrei... --to bafyrej...
+
+`status`, `log` and `put --json` print heads.";
+
+pub(super) const RESTORE: &str = "\
+Examples:
+  firebrick history milk
+  firebrick restore milk bafyrei...            the event of the version
+
+Nothing is rewritten: the old version becomes the newest one.";
+
+pub(super) const LOG: &str = "\
+Examples:
+  firebrick log -n 20
+  firebrick log --graph               lines that fork where databases wrote apart, and join again
+  firebrick log --json | jq .ids";
 
 pub(super) const CHANGES: &str = "\
 Examples:

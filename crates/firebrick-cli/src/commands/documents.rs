@@ -112,7 +112,14 @@ pub(crate) async fn get(args: GetArgs, global: &Global, output: &Output) -> Resu
     let mut session = Session::open(global, Access::Read, false).await?;
     let mut missing = Vec::new();
     for id in args.ids {
-        let reply = session.ask(Request::Get { id }).await?;
+        let request = match args.at.as_slice() {
+            [] => Request::Get { id },
+            at => Request::GetAt {
+                id,
+                head: at.to_vec(),
+            },
+        };
+        let reply = session.ask(request).await?;
         match reply {
             Reply::Row {
                 document: Some(document),

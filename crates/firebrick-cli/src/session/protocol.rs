@@ -18,6 +18,28 @@ pub(crate) enum Request {
     Get {
         id: String,
     },
+    GetAt {
+        id: String,
+        head: Vec<String>,
+    },
+    History {
+        id: String,
+        limit: Option<usize>,
+    },
+    Conflicts {
+        id: Option<String>,
+    },
+    Diff {
+        before: Vec<String>,
+        after: Vec<String>,
+    },
+    Restore {
+        id: String,
+        version: String,
+    },
+    Log {
+        limit: Option<usize>,
+    },
     Delete {
         id: String,
     },
@@ -100,6 +122,10 @@ pub(crate) enum Reply {
         id: String,
         document: Option<Value>,
         clock: String,
+    },
+    /// A version, a conflict, an event, or what else a listing is of.
+    Item {
+        item: Value,
     },
     /// The subscription stands: changes after this head will be reported.
     Watching {

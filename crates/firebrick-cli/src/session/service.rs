@@ -2,6 +2,7 @@
 //! and those of others.
 
 mod listing;
+mod past;
 mod remotes;
 mod watching;
 
@@ -103,6 +104,12 @@ impl Service {
                     .map(|document| document.to_json());
                 asker.reply(Reply::Row { id, document }).await
             }
+            Request::GetAt { id, head } => self.get_at(id, &head, asker).await,
+            Request::History { id, limit } => self.history(id, limit, asker).await,
+            Request::Conflicts { id } => self.conflicts(id, asker).await,
+            Request::Diff { before, after } => self.diff(&before, &after, asker).await,
+            Request::Restore { id, version } => self.restore(&id, &version, asker).await,
+            Request::Log { limit } => self.log(limit, asker).await,
             Request::Delete { id } => {
                 if database.get::<Document>(&id).await?.is_none() {
                     return Err(Failure::not_found(format!("there is no document {id:?}")));

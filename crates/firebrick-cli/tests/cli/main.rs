@@ -9,6 +9,7 @@ mod demo;
 mod documents;
 mod holder;
 mod keys;
+mod past;
 mod remotes;
 mod shell;
 mod streams;
