@@ -15,8 +15,10 @@ use crate::cbor::Value;
 use crate::number;
 
 mod decode;
+mod sortable;
 
 pub use decode::decode;
+pub use sortable::{from_sortable, to_sortable};
 
 /// How deeply lists in a key may be nested.
 pub const MAX_DEPTH: usize = crate::cbor::MAX_DEPTH;

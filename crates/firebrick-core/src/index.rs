@@ -17,9 +17,13 @@ use crate::charwise::{self, CharwiseError, Key};
 use crate::cid::Cid;
 use crate::prolly::{self, Entry, RowKey};
 
+mod entry;
+mod field;
 mod name;
 mod query;
 
+pub use entry::{Span, entry_key, split_entry};
+pub use field::value_at;
 pub use name::name;
 pub use query::{Query, Range, Selection};
 
@@ -84,7 +88,9 @@ impl Row {
     }
 }
 
-fn is_truthy(value: &Value) -> bool {
+/// Whether JavaScript takes a value as true.
+#[must_use]
+pub fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(value) => *value,

@@ -11,7 +11,8 @@
 //!   several heads;
 //! - [`car`], [`header`], [`group`]: the files that hold blocks; [`envelope`], [`keys`]: their
 //!   encryption; [`meta`], [`wal`], [`urls`]: what points to them;
-//! - [`charwise`], [`prolly`], [`index`]: indexes and queries;
+//! - [`charwise`], [`prolly`], [`index`]: indexes and queries as JavaScript has them; [`ordered`]: the
+//!   tree of our own that a local index is kept in;
 //! - [`genesis`]: how every ledger begins; [`ledger`]: opening one that JavaScript wrote.
 //!
 //! ```
@@ -52,6 +53,7 @@ pub mod memory;
 pub mod merge;
 pub mod meta;
 mod number;
+pub mod ordered;
 pub mod pail;
 pub mod prolly;
 pub mod urls;

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use crate::block::Block;
 use crate::cid::Cid;
 use crate::clock::{ClockError, Event, EventSource};
+use crate::ordered::{Node, NodeSource, TreeError};
 use crate::pail::{PailError, Shard, ShardSource, Tree};
 
 /// A set of blocks that answers as [`ShardSource`] and as [`EventSource`].
@@ -117,6 +118,15 @@ impl ShardSource for MemoryBlocks {
             }),
             None => Err(PailError::Missing(*cid)),
         }
+    }
+}
+
+impl NodeSource for MemoryBlocks {
+    fn node(&self, cid: &Cid) -> Result<Arc<Node>, TreeError> {
+        let block = self.block(cid).ok_or(TreeError::Missing(*cid))?;
+        let node = Node::decode(&block.bytes);
+        node.map(Arc::new)
+            .map_err(|reason| TreeError::Invalid { cid: *cid, reason })
     }
 }
 

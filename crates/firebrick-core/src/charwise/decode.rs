@@ -89,7 +89,7 @@ fn list(text: &str) -> Result<Key, CharwiseError> {
     Err(CharwiseError::NotAKey)
 }
 
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('?') {
