@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 
 use crate::env::RealEnv;
 use crate::error::{Error, Result};
+use crate::index::{Index, IndexInfo};
 use crate::keys::{KeyRing, Keys};
 use crate::ledger::{Ledger, Parts, Pipeline, Put, Written, missing_document};
 use crate::options::{Builder, Durability};
+use crate::query::Query;
 use crate::read::{AllDocs, Changes};
 use crate::store::{LogOptions, LogStore, MemoryStore, Store, StoreStats};
 use crate::subscribe::Subscription;
@@ -115,6 +117,7 @@ impl Database {
             read_only: options.read_only,
             memory: options.memory,
             pipeline: Pipeline::new(on_disk),
+            indexes: options.indexes,
         })?;
         let trackers = Trackers::new(&ledger);
         if options.remembered && !options.read_only {
@@ -259,6 +262,39 @@ impl Database {
     /// The changes since a head, oldest first; everything for an empty `since`.
     pub fn changes(&self, since: &[Cid]) -> Changes {
         Changes::new(Arc::clone(&self.inner.ledger), since)
+    }
+
+    /// A query on an index, by default of all its rows in the order of their keys.
+    ///
+    /// ```
+    /// use firebrick::{Database, Document, Error, Index};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let db = Database::memory("people").await?;
+    /// for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    ///     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// }
+    /// let rows = db.query(Index::field("age")).range(30..).collect::<Document>().await?;
+    /// let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
+    /// assert_eq!(ids, ["ann", "cy"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn query(&self, index: impl Into<Index>) -> Query {
+        Query::new(Arc::clone(&self.inner.ledger), &index.into())
+    }
+
+    /// The indexes, and how each is doing.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<IndexInfo> {
+        self.inner.ledger.index_infos()
+    }
+
+    /// Gives an index up, also one that is being made; its space can be reclaimed. A later query
+    /// makes it anew. `false` if there is no such index.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store fails.
+    pub fn drop_index(&self, index: impl Into<Index>) -> Result<bool> {
+        self.inner.ledger.drop_index(&index.into())
     }
 
     /// What changes from now on, here or at any attached remote.

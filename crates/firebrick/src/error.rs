@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use firebrick_core::Cid;
+use firebrick_core::charwise::CharwiseError;
 use firebrick_core::clock::ClockError;
 use firebrick_core::document::DocumentError;
 use firebrick_core::merge::MergeError;
+use firebrick_core::ordered::TreeError;
 use firebrick_core::pail::PailError;
 
 use crate::gateway::GatewayError;
@@ -110,6 +112,27 @@ pub enum Error {
     /// A write to a database that was opened for reading.
     #[error("the database was opened read-only")]
     ReadOnly,
+    /// The index cannot be made: its function panicked, or contradicts itself.
+    #[error(
+        "the index {name:?} failed: {cause}; the database is fine, mend the definition and reopen it"
+    )]
+    IndexFailed {
+        /// The index.
+        name: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// A part of an index cannot be read. It is made anew from the documents.
+    #[error("a part of the index {name:?} is damaged; the next query makes it anew")]
+    IndexDamaged {
+        /// The index.
+        name: String,
+    },
+    /// A value that a query was given and that cannot be an index key.
+    #[error(
+        "this cannot be looked up in an index: {0}; keys are null, booleans, numbers, text, and lists of these"
+    )]
+    QueryKey(#[from] CharwiseError),
     /// An option that makes no sense.
     #[error("{0}")]
     Config(String),
@@ -146,6 +169,11 @@ impl Error {
                 cause: cause.clone(),
             },
             Self::Conflict { id } => Self::Conflict { id: id.clone() },
+            Self::IndexFailed { name, cause } => Self::IndexFailed {
+                name: name.clone(),
+                cause: cause.clone(),
+            },
+            Self::IndexDamaged { name } => Self::IndexDamaged { name: name.clone() },
             Self::Closed => Self::Closed,
             other => Self::Config(other.to_string()),
         }
@@ -208,6 +236,18 @@ impl From<MergeError> for Error {
             MergeError::Clock(error) => error.into(),
             other => Self::Malformed {
                 what: "history",
+                cause: other.to_string(),
+            },
+        }
+    }
+}
+
+impl From<TreeError> for Error {
+    fn from(error: TreeError) -> Self {
+        match error {
+            TreeError::Source(source) => from_source(source),
+            other => Self::Malformed {
+                what: "index",
                 cause: other.to_string(),
             },
         }

@@ -24,6 +24,7 @@ pub(crate) use self::condition::{Conditions, present};
 pub(crate) use self::source::{Source, missing_document};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::{IndexSet, Indexes};
 use crate::keys::KeyRing;
 use crate::store::Store;
 use crate::subscribe::{Origin, Published};
@@ -37,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) tree: Tree,
     /// How many times the head moved since the database was opened.
     pub(crate) sequence: u64,
+    /// The indexes of these documents that were up to date when it was made.
+    pub(crate) indexes: IndexSet,
 }
 
 /// What only the one writer touches.
@@ -47,6 +50,8 @@ struct Writer {
     /// Commits since every shard was last in the store.
     since_checkpoint: u64,
     resolver: Resolver,
+    /// The indexes that follow every commit; they reflect `tree`.
+    indexes: IndexSet,
 }
 
 /// How many published changes a subscriber may lag behind before it is told so.
@@ -63,6 +68,7 @@ pub(crate) struct Ledger {
     /// Held by a transaction that tries again, so that those which lost go one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,
     origins: Mutex<Option<Vec<String>>>,
+    pub(crate) indexes: Indexes,
     writer: Mutex<Writer>,
     snapshot: RwLock<Arc<Snapshot>>,
     moved: watch::Sender<u64>,
@@ -80,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) read_only: bool,
     pub(crate) memory: usize,
     pub(crate) pipeline: Pipeline,
+    pub(crate) indexes: Vec<crate::Index>,
 }
 
 impl Ledger {
@@ -93,6 +100,7 @@ impl Ledger {
             head: head.clone(),
             tree: tree.clone(),
             sequence: 0,
+            indexes: IndexSet::default(),
         });
         let ledger = Arc::new(Self {
             name: parts.name,
@@ -103,12 +111,14 @@ impl Ledger {
             pipeline: parts.pipeline,
             turn: tokio::sync::Mutex::default(),
             origins: Mutex::default(),
+            indexes: Indexes::load(parts.indexes, &parts.store)?,
             writer: Mutex::new(Writer {
                 head,
                 tree,
                 sequence: 0,
                 since_checkpoint,
                 resolver,
+                indexes: IndexSet::default(),
             }),
             snapshot: RwLock::new(snapshot),
             moved: watch::Sender::new(0),
@@ -116,6 +126,7 @@ impl Ledger {
             closed: AtomicBool::new(false),
         });
         ledger.pipeline.start(&ledger);
+        ledger.start_indexes();
         Ok(ledger)
     }
 
@@ -196,6 +207,20 @@ impl Ledger {
         }
         drop(current);
         self.moved.send_replace(snapshot.sequence);
+    }
+
+    /// Gives the newest version an index that was not there when it was published.
+    fn publish_indexes(&self, sequence: u64, indexes: &IndexSet) {
+        let mut current = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.sequence == sequence {
+            *current = Arc::new(Snapshot {
+                indexes: Arc::clone(indexes),
+                ..(**current).clone()
+            });
+        }
     }
 
     /// Refuses what comes, lets the pipeline finish what was accepted, saves what is only in

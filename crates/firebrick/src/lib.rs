@@ -32,9 +32,11 @@ pub mod env;
 mod error;
 pub mod gateway;
 mod history;
+mod index;
 mod keys;
 mod ledger;
 mod options;
+mod query;
 mod read;
 pub mod store;
 mod subscribe;
@@ -51,9 +53,11 @@ pub use database::{Database, Stats};
 pub use document::Document;
 pub use error::{Error, Result};
 pub use history::{Content, Events, History, Log, LogEntry, Version, Versions};
+pub use index::{Emit, Index, IndexInfo, IndexStatus};
 pub use keys::{Keybag, Keys};
 pub use ledger::Written;
 pub use options::{Builder, Durability};
+pub use query::{Delta, Explain, IndexRow, LiveQuery, Page, Query, QueryRows};
 pub use read::{AllDocs, Change, Changes, Row, Rows};
 pub use subscribe::{ChangeSet, DocChange, Event, Origin, Subscription};
 pub use tracker::{
@@ -74,6 +78,8 @@ mod guide {
     mod transactions {}
     #[doc = include_str!("../../../docs/guide/src/conflicts.md")]
     mod conflicts {}
+    #[doc = include_str!("../../../docs/guide/src/queries.md")]
+    mod queries {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Database;
 use crate::env::Env;
 use crate::error::Result;
 use crate::store::Store;
+use crate::{Database, Index};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,6 +50,7 @@ pub struct Builder {
     pub(crate) remembered: bool,
     pub(crate) env: Option<Arc<dyn Env>>,
     pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) indexes: Vec<Index>,
 }
 
 /// Bytes that caches may hold unless told otherwise.
@@ -69,6 +70,7 @@ impl Default for Builder {
             remembered: false,
             env: None,
             store: None,
+            indexes: Vec::new(),
         }
     }
 }
@@ -145,6 +147,14 @@ impl Builder {
     /// Keeps the data in this store instead of one at the path.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Registers an index: by a function, so that queries find it by its name and it is kept up to
+    /// date; or by fields, so that it is made before the first query asks for it. Both are made in
+    /// the background.
+    pub fn index(mut self, index: Index) -> Self {
+        self.indexes.push(index);
         self
     }
 

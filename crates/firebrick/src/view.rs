@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::index::IndexSet;
 use crate::ledger::{Ledger, Put, Snapshot, Source, Written, present};
 use crate::read::AllDocs;
 use crate::transaction::read;
@@ -249,6 +250,8 @@ fn snapshot_at(ledger: &Ledger, head: &[Cid]) -> Result<Arc<Snapshot>> {
         head,
         tree,
         sequence: 0,
+        // Nobody queries the past.
+        indexes: IndexSet::default(),
     }))
 }
 

@@ -19,6 +19,7 @@ use super::origin::Mark;
 use super::recover::{CHECKPOINT, Checkpoint};
 use super::{Ledger, Snapshot, Writer};
 use crate::error::{Error, Result};
+use crate::index::{self, Entry, IndexState, Obstacle};
 use crate::options::Durability;
 use crate::store::{Commit, StoredBlock};
 use crate::subscribe::Origin;
@@ -565,9 +566,11 @@ impl Ledger {
         kv: &[(String, Option<bytes::Bytes>)],
     ) -> Result<()> {
         let replayable = writer.since_checkpoint < REPLAY_EVENTS_MAX && head.len() == 1;
-        let checkpoint = !replayable || tree.unsaved_bytes() > UNSAVED_BYTES_MAX;
+        let indexes = self.advance_indexes(&writer.indexes, &tree, &blocks);
+        let unsaved = tree.unsaved_bytes() + index::unsaved_bytes(&indexes);
+        let checkpoint = !replayable || unsaved > UNSAVED_BYTES_MAX;
         let mut kv = kv.to_vec();
-        let tree = if checkpoint {
+        let (tree, indexes) = if checkpoint {
             blocks.extend(tree.unsaved().into_iter().map(|block| StoredBlock {
                 block,
                 generation: 0,
@@ -577,9 +580,10 @@ impl Ledger {
                 root: tree.root(),
             };
             kv.push((CHECKPOINT.to_owned(), Some(record.encode())));
-            tree.saved()
+            let indexes = self.save_indexes(&indexes, &mut blocks, &mut kv);
+            (tree.saved(), indexes)
         } else {
-            tree
+            (tree, indexes)
         };
         self.store().commit(&Commit {
             blocks: &blocks,
@@ -593,6 +597,7 @@ impl Ledger {
         };
         writer.head = head;
         writer.tree = tree;
+        writer.indexes = indexes;
         writer.sequence += 1;
         Ok(())
     }
@@ -602,6 +607,7 @@ impl Ledger {
             head: writer.head.clone(),
             tree: writer.tree.clone(),
             sequence: writer.sequence,
+            indexes: Arc::clone(&writer.indexes),
         })
     }
 
@@ -610,27 +616,73 @@ impl Ledger {
     pub(crate) fn saved_snapshot(&self) -> Result<Arc<Snapshot>> {
         self.as_writer(|writer| {
             if writer.since_checkpoint > 0 {
-                let record = Checkpoint {
-                    head: writer.head.clone(),
-                    root: writer.tree.root(),
-                };
-                let blocks: Vec<StoredBlock> = writer
-                    .tree
-                    .unsaved()
-                    .into_iter()
-                    .map(StoredBlock::from)
-                    .collect();
-                let kv = [(CHECKPOINT.to_owned(), Some(record.encode()))];
-                self.store().commit(&Commit {
-                    blocks: &blocks,
-                    head: None,
-                    kv: &kv,
-                })?;
-                writer.since_checkpoint = 0;
-                writer.tree = writer.tree.saved();
+                self.checkpoint(writer)?;
             }
             Ok(self.snapshot_of(writer))
         })
+    }
+
+    fn checkpoint(&self, writer: &mut Writer) -> Result<()> {
+        let record = Checkpoint {
+            head: writer.head.clone(),
+            root: writer.tree.root(),
+        };
+        let mut blocks: Vec<StoredBlock> = writer
+            .tree
+            .unsaved()
+            .into_iter()
+            .map(StoredBlock::from)
+            .collect();
+        let mut kv = vec![(CHECKPOINT.to_owned(), Some(record.encode()))];
+        let indexes = self.save_indexes(&writer.indexes, &mut blocks, &mut kv);
+        self.store().commit(&Commit {
+            blocks: &blocks,
+            head: None,
+            kv: &kv,
+        })?;
+        writer.since_checkpoint = 0;
+        writer.tree = writer.tree.saved();
+        writer.indexes = indexes;
+        Ok(())
+    }
+
+    /// Lets an index follow every commit from now on. `bring` gets it from where it is to the
+    /// newest documents, while the writer waits.
+    pub(crate) fn adopt_index(
+        &self,
+        entry: &Entry,
+        bring: impl FnOnce(&Tree) -> Result<IndexState, Obstacle>,
+    ) -> Result<(), Obstacle> {
+        self.as_writer(|writer| {
+            if !self.indexes.has(entry) {
+                return Err(Obstacle::Function("it was dropped".into()));
+            }
+            let state = Arc::new(bring(&writer.tree)?);
+            let is_new = !entry.is_stored(&state, self.store());
+            let before = Arc::clone(&writer.indexes);
+            let mut indexes = (*before).clone();
+            indexes.insert(entry.id.clone(), Arc::clone(&state));
+            writer.indexes = Arc::new(indexes);
+            if is_new && let Err(error) = self.checkpoint(writer) {
+                writer.indexes = before;
+                return Err(Obstacle::Other(error));
+            }
+            entry.set_ready(writer.indexes.get(&entry.id).cloned());
+            self.publish_indexes(writer.sequence, &writer.indexes);
+            Ok(())
+        })
+    }
+
+    /// Lets no commit be followed by this index any more.
+    pub(crate) fn remove_index(&self, id: &str) {
+        self.as_writer(|writer| {
+            if writer.indexes.contains_key(id) {
+                let mut indexes = (*writer.indexes).clone();
+                indexes.remove(id);
+                writer.indexes = Arc::new(indexes);
+                self.publish_indexes(writer.sequence, &writer.indexes);
+            }
+        });
     }
 }
 

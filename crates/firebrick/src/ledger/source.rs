@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use firebrick_core::clock::{ClockError, Event, EventSource};
+use firebrick_core::ordered::{Node, NodeSource, TreeError};
 use firebrick_core::pail::{Chain, PailError, Shard, ShardSource};
 use firebrick_core::{Cid, genesis};
 use hashbrown::{HashMap, HashSet};
@@ -31,6 +32,8 @@ enum Held {
     Shard(Shard),
     Chain(Chain),
     Event(Arc<Event>),
+    /// Of an index.
+    Node(Arc<Node>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +58,7 @@ impl Weighter<Key, Held> for BytesHeld {
             Held::Document(bytes) => bytes.len(),
             Held::Shard(shard) => shard.memory(),
             Held::Chain(chain) => chain.memory(),
+            Held::Node(node) => node.memory(),
             Held::Event(event) => {
                 let ops = event.puts().map(|(key, _)| key.len() + 64).sum::<usize>();
                 ops + event.parents.len() * 36 + 64
@@ -74,8 +78,8 @@ impl Weighter<Cid, u64> for BytesHeld {
 /// may arrive with the next pull.
 pub(crate) struct Source {
     store: Arc<dyn Store>,
-    /// Documents, shards and events share one budget: what share each needs depends on the ids, on
-    /// the size of the documents, and on whether a remote syncs.
+    /// Documents, shards, events and nodes of indexes share one budget: what share each needs depends
+    /// on the ids, on the size of the documents, on the queries, and on whether a remote syncs.
     held: Cache<Key, Held, BytesHeld>,
     /// Generations are asked for far more often than events: every walk looks at them first.
     generations: Cache<Cid, u64, BytesHeld>,
@@ -151,6 +155,11 @@ impl Source {
     /// Keeps a document that was just written: it is likely to be read next.
     pub(crate) fn remember_document(&self, cid: Cid, bytes: Arc<[u8]>) {
         self.held.insert(Key::of(&cid), Held::Document(bytes));
+    }
+
+    /// Keeps a node that was just written.
+    pub(crate) fn remember_node(&self, cid: Cid, node: Arc<Node>) {
+        self.held.insert(Key::of(&cid), Held::Node(node));
     }
 
     pub(crate) fn remember_event(&self, cid: Cid, event: Arc<Event>) {
@@ -285,6 +294,22 @@ impl ShardSource for Source {
                 Ok(chain)
             }
         }
+    }
+}
+
+impl NodeSource for Source {
+    fn node(&self, cid: &Cid) -> Result<Arc<Node>, TreeError> {
+        if let Some(Held::Node(node)) = self.held.get(&Key::of(cid)) {
+            return Ok(node);
+        }
+        let bytes = self.store.block(cid);
+        let bytes = bytes
+            .map_err(|error| TreeError::Source(Box::new(error)))?
+            .ok_or(TreeError::Missing(*cid))?;
+        let node = Node::decode(&bytes);
+        let node = Arc::new(node.map_err(|reason| TreeError::Invalid { cid: *cid, reason })?);
+        self.remember_node(*cid, Arc::clone(&node));
+        Ok(node)
     }
 }
 

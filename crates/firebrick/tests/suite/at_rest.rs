@@ -56,6 +56,37 @@ fn canaries_of(cid: &Cid) -> Vec<(String, Vec<u8>)> {
     ]
 }
 
+#[tokio::test]
+async fn indexes_at_rest_are_not_readable() {
+    let bed = Bed::new(Kind::Folder).await;
+    let db = bed.open("indexed").await;
+    let documents: Vec<_> = (0..2000)
+        .map(|n| {
+            doc(format!("canaryid{n:04}"), "x").with("canaryfield", format!("canaryvalue{n:04}"))
+        })
+        .collect();
+    db.bulk(&documents).await.expect("is written");
+    let query = || db.query("canaryfield");
+    assert_eq!(query().count().await.expect("counts"), 2000);
+    db.put(&doc("canaryid0001", "y").with("canaryfield", "canaryother"))
+        .await
+        .expect("is written");
+    assert_eq!(query().key("canaryother").count().await.expect("counts"), 1);
+    db.close().await.expect("closes");
+    let canaries = [
+        "canaryvalue",
+        "canaryid",
+        "canaryfield",
+        "canaryother",
+        "alue1234",
+        "fbi1",
+        "index/fields",
+    ];
+    let canaries = canaries.map(|text| (text.to_owned(), text.as_bytes().to_vec()));
+    let seen = search(&bed.dir.path().join("db"), &canaries);
+    assert!(seen > 100_000, "only {seen} bytes were searched");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_at_rest_is_readable() {
     let bed = Bed::new(Kind::Folder).await;

@@ -8,6 +8,7 @@ mod database;
 mod documents;
 mod history;
 mod processes;
+mod queries;
 mod simulation;
 mod sync;
 mod transactions;

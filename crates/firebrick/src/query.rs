@@ -1,0 +1,429 @@
+//! Queries: which rows of an index, in which order, with or without their documents.
+
+mod live;
+mod rows;
+
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use firebrick_core::cbor::Value;
+use firebrick_core::charwise::{CharwiseError, Key};
+use firebrick_core::index::{self, Span};
+use firebrick_core::ordered::TreeError;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
+
+pub use live::{Delta, LiveQuery};
+pub use rows::QueryRows;
+
+use crate::error::{Error, Result};
+use crate::index::{Entry, Index, IndexState, IndexStatus, damage};
+use crate::ledger::{Ledger, Snapshot};
+
+/// A row of a result.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct IndexRow<T> {
+    /// The key, as the JavaScript API shows it.
+    pub key: Value,
+    /// The document's id.
+    pub id: String,
+    /// What the index' function emitted with the key; null for an index by fields.
+    pub value: Value,
+    /// The document, if the query [includes](Query::include_docs) it.
+    pub doc: Option<T>,
+}
+
+/// Some rows of a result, and where the next ones are.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<IndexRow<T>>,
+    /// What to give [`Query::after`] for the rows behind; `None` after the last.
+    pub cursor: Option<String>,
+}
+
+/// How a query is answered.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Explain {
+    /// The index that serves it.
+    pub index: String,
+    /// Whether that is an index by a function.
+    pub is_map: bool,
+    /// How the index is doing. A query waits until it is ready.
+    pub status: IndexStatus,
+    /// Rows that the query gives, offset and limit taken into account; exact while the index is
+    /// ready, and counted without reading them.
+    pub rows: u64,
+    /// Rows of the whole index.
+    pub index_rows: u64,
+    /// Values that cannot be keys, so that they have no row in the index.
+    pub skipped: u64,
+    /// Ranges of the index that are read.
+    pub ranges: usize,
+    /// Nodes from the root of the index to a row.
+    pub height: usize,
+    /// Whether documents are read too.
+    pub reads_documents: bool,
+}
+
+/// A query on an index. Made by [`Database::query`](crate::Database::query).
+///
+/// Rows come in the order of the format: by key (null, booleans, numbers, text, lists), then by id.
+/// If several of [`key`](Self::key), [`keys`](Self::keys), [`range`](Self::range) and
+/// [`prefix`](Self::prefix) are called, the last one counts.
+#[must_use = "call collect(), stream(), count() or watch()"]
+pub struct Query {
+    ledger: Arc<Ledger>,
+    plan: Result<Plan>,
+}
+
+/// A query that makes sense.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    entry: Arc<Entry>,
+    spans: Vec<Span>,
+    descending: bool,
+    offset: u64,
+    limit: u64,
+    after: Option<(usize, Vec<u8>)>,
+    include_docs: bool,
+}
+
+/// Rows of one span: from a rank, without the other.
+struct Part {
+    span: usize,
+    from: u64,
+    to: u64,
+}
+
+impl Query {
+    pub(crate) fn new(ledger: Arc<Ledger>, index: &Index) -> Self {
+        let plan = ledger.indexes.resolve(index).map(|entry| Plan {
+            entry,
+            spans: vec![Span::all()],
+            descending: false,
+            offset: 0,
+            limit: u64::MAX,
+            after: None,
+            include_docs: false,
+        });
+        Self { ledger, plan }
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Plan) -> Result<()>) -> Self {
+        if let Ok(plan) = &mut self.plan
+            && let Err(error) = change(plan)
+        {
+            self.plan = Err(error);
+        }
+        self
+    }
+
+    /// Only rows with this key.
+    pub fn key(self, key: impl Into<Value>) -> Self {
+        self.keys([key])
+    }
+
+    /// Only rows with these keys: those of the first one first, and so on.
+    pub fn keys<V: Into<Value>>(self, keys: impl IntoIterator<Item = V>) -> Self {
+        self.set(|plan| {
+            let keys = keys.into_iter().map(|key| as_key(&key.into()));
+            let spans = keys.map(|key| Ok(Span::key(&key?)));
+            plan.spans = spans.collect::<Result<_>>()?;
+            Ok(())
+        })
+    }
+
+    /// Only rows whose keys are in this range, in the order of the format: any range of Rust, with
+    /// the ends that it has. The JavaScript API's `range: [a, b]` is `a..=b`.
+    pub fn range<V: Into<Value> + Clone>(self, range: impl RangeBounds<V>) -> Self {
+        self.set(|plan| {
+            let bound = |bound: Bound<&V>| match bound {
+                Bound::Unbounded => Ok(Bound::Unbounded),
+                Bound::Included(key) => as_key(&key.clone().into()).map(Bound::Included),
+                Bound::Excluded(key) => as_key(&key.clone().into()).map(Bound::Excluded),
+            };
+            let (from, to) = (bound(range.start_bound())?, bound(range.end_bound())?);
+            plan.spans = vec![Span::range(from.as_ref(), to.as_ref())];
+            Ok(())
+        })
+    }
+
+    /// Only rows whose keys are lists that begin with this value, or with the items of this list.
+    ///
+    /// The JavaScript API's `prefix` finds less: lists that go on with a number from zero up. For
+    /// exactly that, see [`Query::options`].
+    pub fn prefix(self, prefix: impl Into<Value>) -> Self {
+        self.set(|plan| {
+            let items = match as_key(&prefix.into())? {
+                Key::List(items) => items,
+                one => vec![one],
+            };
+            plan.spans = vec![Span::prefix(&items)];
+            Ok(())
+        })
+    }
+
+    /// From the last row to the first. With several keys, within each key.
+    pub fn descending(self) -> Self {
+        self.set(|plan| {
+            plan.descending = true;
+            Ok(())
+        })
+    }
+
+    /// At most this many rows.
+    pub fn limit(self, rows: usize) -> Self {
+        self.set(|plan| {
+            plan.limit = rows as u64;
+            Ok(())
+        })
+    }
+
+    /// Leaves out so many rows at the beginning. This costs no more than not leaving them out.
+    pub fn offset(self, rows: usize) -> Self {
+        self.set(|plan| {
+            plan.offset = rows as u64;
+            Ok(())
+        })
+    }
+
+    /// Only what comes behind the place that a [`Page`] ended at, also if that row is gone by now.
+    /// The other options must be the same.
+    pub fn after(self, cursor: impl AsRef<str>) -> Self {
+        self.set(|plan| {
+            plan.after = Some(read_cursor(cursor.as_ref())?);
+            Ok(())
+        })
+    }
+
+    /// The rows come with their documents.
+    pub fn include_docs(self) -> Self {
+        self.set(|plan| {
+            plan.include_docs = true;
+            Ok(())
+        })
+    }
+
+    /// Takes the options object of the JavaScript API, with all its rules: both ends of `range`
+    /// belong to it; a `key` or `prefix` that is 0, "" or null counts as none; `prefix` finds lists
+    /// that go on with a number from zero up; a `limit` of 0 counts as none, but not with `keys`;
+    /// `includeDocs` is true unless it says otherwise.
+    pub fn options(self, options: &Value) -> Self {
+        self.set(|plan| {
+            let query = index::Query::from_js(options)?;
+            plan.spans = query.selection.spans();
+            plan.descending = query.descending;
+            plan.limit = query.limit.map_or(u64::MAX, |limit| limit as u64);
+            plan.include_docs = query.include_docs;
+            Ok(())
+        })
+    }
+
+    /// All rows at once.
+    ///
+    /// # Errors
+    /// [`Error::QueryKey`] for a value that cannot be a key, [`Error::IndexFailed`] if the index'
+    /// function panicked, [`Error::MissingBlock`] if a document is not here, the store's errors.
+    pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<IndexRow<T>>> {
+        Ok(self.page().await?.rows)
+    }
+
+    /// All rows at once, up to the limit, with a cursor for what is behind.
+    ///
+    /// # Errors
+    /// Those of [`Query::collect`].
+    pub async fn page<T: DeserializeOwned>(self) -> Result<Page<T>> {
+        let (ledger, plan) = (self.ledger, self.plan?);
+        plan.answer(&ledger, |snapshot, state| {
+            let mut rows = QueryRows::new(Arc::clone(&ledger), plan.clone(), snapshot, state)?;
+            let collected = rows.by_ref().collect::<Result<Vec<_>>>()?;
+            Ok(Page {
+                cursor: rows
+                    .cursor()
+                    .filter(|_| collected.len() as u64 == plan.limit),
+                rows: collected,
+            })
+        })
+        .await
+    }
+
+    /// The rows one after the other, of one version of the database; memory stays bounded however
+    /// many there are. Waits for the index first.
+    ///
+    /// # Errors
+    /// Those of [`Query::collect`].
+    pub async fn rows<T: DeserializeOwned>(self) -> Result<QueryRows<T>> {
+        let plan = self.plan?;
+        let (snapshot, state) = plan.ready(&self.ledger).await?;
+        QueryRows::new(self.ledger, plan, snapshot, state)
+    }
+
+    /// [`Query::rows`] as a stream.
+    pub fn stream<T: DeserializeOwned + Send + 'static>(
+        self,
+    ) -> impl Stream<Item = Result<IndexRow<T>>> + Unpin {
+        let rows = async move { Ok::<_, Error>(futures_util::stream::iter(self.rows().await?)) };
+        futures_util::stream::once(rows).try_flatten().boxed()
+    }
+
+    /// The number of rows. Reads some nodes of the index, however many rows there are.
+    ///
+    /// # Errors
+    /// Those of [`Query::collect`].
+    pub async fn count(self) -> Result<u64> {
+        let plan = self.plan?;
+        let ledger = &self.ledger;
+        plan.answer(ledger, |_, state| plan.count(ledger, &state))
+            .await
+    }
+
+    /// How the query is answered. Makes no index.
+    ///
+    /// # Errors
+    /// [`Error::QueryKey`] for a value that cannot be a key, the store's errors.
+    pub async fn explain(self) -> Result<Explain> {
+        let plan = self.plan?;
+        self.ledger.ensure_open()?;
+        let entry = &plan.entry;
+        let state = self.ledger.index_known(entry);
+        let count = |state: &IndexState| plan.count(&self.ledger, state);
+        Ok(Explain {
+            index: entry.name(),
+            is_map: entry.is_map(),
+            status: entry.status.borrow().clone(),
+            rows: state.as_deref().map_or(Ok(0), count)?,
+            index_rows: state.as_ref().map_or(0, |state| state.entries.len()),
+            skipped: state.as_ref().map_or(0, |state| state.skipped),
+            ranges: plan.spans.len(),
+            height: state.as_ref().map_or(0, |state| state.entries.height()),
+            reads_documents: plan.include_docs,
+        })
+    }
+
+    /// The result, kept up to date: it changes with the database, and each change is told.
+    ///
+    /// # Errors
+    /// Those of [`Query::collect`].
+    pub async fn watch<T: DeserializeOwned + Clone>(self) -> Result<LiveQuery<T>> {
+        let plan = self.plan?;
+        // Subscribed first, so that nothing falls between the two.
+        let steps = self.ledger.published().ok_or(Error::Closed)?;
+        let (snapshot, state) = plan.ready(&self.ledger).await?;
+        LiveQuery::new(&self.ledger, plan, steps, snapshot, state)
+    }
+}
+
+fn as_key(value: &Value) -> Result<Key, CharwiseError> {
+    Key::try_from(value)
+}
+
+fn write_cursor(span: usize, entry: &[u8]) -> String {
+    format!("{span}.{}", data_encoding::BASE64URL_NOPAD.encode(entry))
+}
+
+fn read_cursor(text: &str) -> Result<(usize, Vec<u8>)> {
+    let parsed = text.split_once('.').and_then(|(span, entry)| {
+        let entry = data_encoding::BASE64URL_NOPAD.decode(entry.as_bytes());
+        Some((span.parse().ok()?, entry.ok()?))
+    });
+    parsed.ok_or_else(|| Error::Config(format!("{text:?} is no cursor; a page has one")))
+}
+
+impl Plan {
+    /// The newest version, and the index as of it.
+    async fn ready(&self, ledger: &Arc<Ledger>) -> Result<(Arc<Snapshot>, Arc<IndexState>)> {
+        ledger.ensure_index(&self.entry).await?;
+        let snapshot = ledger.snapshot();
+        let state = ledger.index_at(&self.entry, &snapshot)?;
+        Ok((snapshot, state))
+    }
+
+    /// What `read` makes of the newest version, with a second try if the index turns out to be
+    /// damaged, because then it has been made anew.
+    async fn answer<R>(
+        &self,
+        ledger: &Arc<Ledger>,
+        mut read: impl FnMut(Arc<Snapshot>, Arc<IndexState>) -> Result<R>,
+    ) -> Result<R> {
+        let mut tried = false;
+        loop {
+            let ready = self.ready(ledger).await;
+            match ready.and_then(|(snapshot, state)| read(snapshot, state)) {
+                Err(Error::IndexDamaged { .. }) if !tried => tried = true,
+                result => return result,
+            }
+        }
+    }
+
+    fn failed(&self, ledger: &Ledger, error: TreeError) -> Error {
+        if !damage(&error) {
+            return error.into();
+        }
+        if let Err(error) = ledger.forget_index(&self.entry) {
+            return error;
+        }
+        Error::IndexDamaged {
+            name: self.entry.name(),
+        }
+    }
+
+    /// Where the rows are.
+    fn parts(&self, ledger: &Ledger, state: &IndexState) -> Result<Vec<Part>> {
+        let rank = |key: &[u8]| {
+            let rank = state.entries.rank(&ledger.source, key);
+            rank.map_err(|error| self.failed(ledger, error))
+        };
+        let (mut skip, mut left) = (self.offset, self.limit);
+        let mut parts = Vec::new();
+        for (at, span) in self.spans.iter().enumerate() {
+            let mut from = rank(&span.from)?;
+            let mut to = match &span.to {
+                Some(to) => rank(to)?,
+                None => state.entries.len(),
+            };
+            match &self.after {
+                Some((span, _)) if at < *span => continue,
+                Some((span, entry)) if at == *span => match self.descending {
+                    true => to = to.min(rank(entry)?),
+                    false => from = from.max(rank(&[entry.as_slice(), &[0]].concat())?),
+                },
+                _ => {}
+            }
+            let rows = to.saturating_sub(from);
+            let skipped = rows.min(skip);
+            let taken = (rows - skipped).min(left);
+            skip -= skipped;
+            left -= taken;
+            if taken > 0 {
+                let first = match self.descending {
+                    true => to - skipped - taken,
+                    false => from + skipped,
+                };
+                parts.push(Part {
+                    span: at,
+                    from: first,
+                    to: first + taken,
+                });
+            }
+        }
+        Ok(parts)
+    }
+
+    fn count(&self, ledger: &Ledger, state: &IndexState) -> Result<u64> {
+        let parts = self.parts(ledger, state)?;
+        Ok(parts.iter().map(|part| part.to - part.from).sum())
+    }
+
+    /// Whether rows outside of the result can come into it when others go.
+    fn is_window(&self) -> bool {
+        self.offset > 0 || self.limit < u64::MAX || self.after.is_some()
+    }
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query").finish_non_exhaustive()
+    }
+}
