@@ -89,6 +89,12 @@ pub(crate) enum Command {
     /// List documents in the order of their ids
     #[command(after_help = help::LIST)]
     List(ListArgs),
+    /// List documents by the value of a field
+    #[command(after_help = help::QUERY)]
+    Query(QueryArgs),
+    /// List or drop the indexes that queries made
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// List what changed, oldest first
     #[command(after_help = help::CHANGES)]
     Changes(ChangesArgs),
@@ -187,6 +193,58 @@ pub(crate) struct ListArgs {
     /// Deleted documents as well
     #[arg(long)]
     pub(crate) deleted: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// A field; a path with dots; fields with commas between; `[]` behind: each element of the list
+    pub(crate) field: String,
+    /// Only this key: JSON, or else text; several times for several
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) key: Vec<String>,
+    /// Only keys from one to another: A..B, A..=B, A.., ..=B
+    #[arg(
+        long,
+        value_name = "RANGE",
+        conflicts_with = "key",
+        allow_hyphen_values = true
+    )]
+    pub(crate) range: Option<String>,
+    /// Only keys that are lists which begin with this value, or with the values of this list
+    #[arg(long, value_name = "VALUE", conflicts_with_all = ["key", "range"], allow_hyphen_values = true)]
+    pub(crate) prefix: Option<String>,
+    /// From the last to the first
+    #[arg(long)]
+    pub(crate) descending: bool,
+    /// At most this many
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Leave out this many at the beginning
+    #[arg(long, value_name = "N")]
+    pub(crate) offset: Option<usize>,
+    /// Print the documents too
+    #[arg(long)]
+    pub(crate) docs: bool,
+    /// Print only how many there are
+    #[arg(long, conflicts_with_all = ["explain", "watch"])]
+    pub(crate) count: bool,
+    /// Print how the query is answered
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) explain: bool,
+    /// Stay and print what changes in the result
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// List the indexes, and how each is doing
+    List,
+    /// Give an index up; the next query makes it anew
+    Drop {
+        /// Its name, as `index list` prints it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

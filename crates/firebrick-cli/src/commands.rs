@@ -6,6 +6,7 @@ mod graph;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod past;
+pub(crate) mod queries;
 pub(crate) mod remotes;
 mod states;
 pub(crate) mod sync;

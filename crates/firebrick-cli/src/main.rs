@@ -58,6 +58,8 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Get(args) => commands::documents::get(args, global, output).await,
         Command::Del(args) => commands::documents::del(args, global, output).await,
         Command::List(args) => commands::documents::list(args, global, output).await,
+        Command::Query(args) => commands::queries::run(args, global, output).await,
+        Command::Index(command) => commands::queries::index(command, global, output).await,
         Command::Changes(args) => commands::documents::changes(args, global, output).await,
         Command::History(args) => commands::past::history(args, global, output).await,
         Command::Conflicts(args) => commands::past::conflicts(args, global, output).await,

@@ -88,6 +88,20 @@ Examples:
   firebrick log --graph               lines that fork where databases wrote apart, and join again
   firebrick log --json | jq .ids";
 
+pub(super) const QUERY: &str = "\
+Examples:
+  firebrick query age                        ordered by age
+  firebrick query age --range 18..65 --docs
+  firebrick query age --descending -n 3      the three oldest
+  firebrick query address.town --key Oslo
+  firebrick query last,first --prefix Lee    by two fields
+  firebrick query 'tags[]' --key red         documents whose list `tags` has red in it
+  firebrick query age --range 18.. --watch   what enters and leaves the result, as it happens
+
+The first query by a field makes an index, which is kept up to date from then on. Keys are JSON; what
+is no JSON is text. They sort null, booleans, numbers, text, lists. Documents without the field, or with
+null there, are not listed.";
+
 pub(super) const CHANGES: &str = "\
 Examples:
   firebrick changes

@@ -205,7 +205,7 @@ pub(crate) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
     Ok(Exit::Done)
 }
 
-fn without_id(mut document: Value) -> Value {
+pub(super) fn without_id(mut document: Value) -> Value {
     if let Value::Object(map) = &mut document {
         map.remove("_id");
     }
@@ -254,14 +254,14 @@ pub(crate) async fn changes(args: ChangesArgs, global: &Global, output: &Output)
 }
 
 /// Rows for a person: some are collected so that the columns fit, then printed.
-struct Table<const N: usize> {
+pub(super) struct Table<const N: usize> {
     header: [&'static str; N],
     rows: Vec<[String; N]>,
     printed: bool,
 }
 
 impl<const N: usize> Table<N> {
-    fn new(header: &[&'static str; N]) -> Self {
+    pub(super) fn new(header: &[&'static str; N]) -> Self {
         Table {
             header: *header,
             rows: Vec::new(),
@@ -269,7 +269,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    fn add(&mut self, row: [String; N], output: &Output) -> Result<()> {
+    pub(super) fn add(&mut self, row: [String; N], output: &Output) -> Result<()> {
         self.rows.push(row);
         if self.rows.len() == ROWS_AT_ONCE {
             self.print(output)
@@ -279,7 +279,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// The second column takes what room the others leave.
-    fn print(&mut self, output: &Output) -> Result<()> {
+    pub(super) fn print(&mut self, output: &Output) -> Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }

@@ -26,6 +26,10 @@ impl From<Error> for Failure {
             Error::NeedsAuth { .. } => Failure::new(Exit::Remote, "needs_auth", message),
             Error::NoRemote(_) => Failure::not_found(message).hint("`firebrick remotes` lists them"),
             Error::Detached(_) => Failure::new(Exit::Negative, "detached", message),
+            Error::QueryKey(_) => Failure::new(Exit::BadInput, "bad_key_value", message),
+            Error::IndexFailed { .. } => Failure::new(Exit::Negative, "index_failed", message),
+            Error::IndexDamaged { .. } => Failure::new(Exit::Store, "index_damaged", message)
+                .hint("run the query again"),
             Error::Timeout { .. } => Failure::new(Exit::Negative, "timeout", message)
                 .hint("nothing is lost: what is stored here goes out as soon as it can"),
             Error::Conflict { .. } => Failure::new(Exit::Negative, "conflict", message),

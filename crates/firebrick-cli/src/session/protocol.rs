@@ -1,6 +1,8 @@
 //! What commands ask of a database, and what it answers. The same values travel through a
 //! channel when this process has the database open, and as lines of JSON when another has.
 
+use std::ops::Bound;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,6 +53,11 @@ pub(crate) enum Request {
         ids: bool,
     },
     Count,
+    Query(Query),
+    Indexes,
+    DropIndex {
+        name: String,
+    },
     Changes {
         since: Vec<String>,
         limit: Option<usize>,
@@ -79,6 +86,37 @@ pub(crate) enum Request {
     Keys {
         action: KeyAction,
     },
+}
+
+/// Rows of an index. Keys are in the JSON notation of documents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Query {
+    pub(crate) index: String,
+    pub(crate) select: Select,
+    pub(crate) descending: bool,
+    pub(crate) limit: Option<usize>,
+    pub(crate) offset: usize,
+    pub(crate) documents: bool,
+    pub(crate) answer: QueryAnswer,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Select {
+    All,
+    Keys(Vec<Value>),
+    Range(Bound<Value>, Bound<Value>),
+    Prefix(Value),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum QueryAnswer {
+    Rows,
+    Count,
+    Explain,
+    /// The rows, and what changes in them.
+    Watch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +155,24 @@ pub(crate) enum Reply {
     },
     Count {
         documents: u64,
+    },
+    /// A row of an index; with a change when a watched result changed.
+    IndexRow {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<RowChange>,
+        id: String,
+        key: Value,
+        value: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<Value>,
+    },
+    /// The whole result so far was told; what follows are changes.
+    WatchingResult,
+    Explained {
+        plan: Value,
+    },
+    Indexes {
+        indexes: Vec<Value>,
     },
     Change {
         id: String,
@@ -158,6 +214,14 @@ pub(crate) enum Reply {
     },
     Done,
     Failed(Failure),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RowChange {
+    Added,
+    Removed,
+    Updated,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

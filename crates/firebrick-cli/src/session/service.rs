@@ -3,6 +3,7 @@
 
 mod listing;
 mod past;
+mod queries;
 mod remotes;
 mod watching;
 
@@ -33,7 +34,12 @@ impl Request {
     pub(crate) fn is_endless(&self) -> bool {
         matches!(
             self,
-            Request::Watch { .. } | Request::Sync { follow: true, .. }
+            Request::Watch { .. }
+                | Request::Sync { follow: true, .. }
+                | Request::Query(protocol::Query {
+                    answer: protocol::QueryAnswer::Watch,
+                    ..
+                })
         )
     }
 }
@@ -136,6 +142,9 @@ impl Service {
                 let documents = database.count().await? as u64;
                 asker.reply(Reply::Count { documents }).await
             }
+            Request::Query(query) => self.query(query, asker).await,
+            Request::Indexes => self.indexes(asker).await,
+            Request::DropIndex { name } => self.drop_index(&name),
             Request::Changes { since, limit } => {
                 let mut changes = database.changes(&cids(&since)?);
                 if let Some(limit) = limit {

@@ -10,6 +10,7 @@ mod documents;
 mod holder;
 mod keys;
 mod past;
+mod queries;
 mod remotes;
 mod shell;
 mod streams;

@@ -12,6 +12,7 @@ mod keys;
 mod late;
 mod live;
 mod peer;
+mod queries;
 mod resolution;
 mod round_trip;
 mod values;
