@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod golden;
+mod man;
 mod run;
 mod tests;
 mod vectors;
@@ -25,6 +26,12 @@ enum Command {
     Test(tests::Options),
     /// Build firebrick-core for wasm32-unknown-unknown
     Wasm,
+    /// Write the manual pages and shell completions
+    Man {
+        /// The folder to write into
+        #[arg(default_value = "target/man")]
+        dir: PathBuf,
+    },
     /// Check the golden vectors in a folder
     Vectors {
         /// Folder with the vectors' JSON files
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(options) => tests::run(&options),
         Command::Wasm => wasm::run(),
+        Command::Man { dir } => man::run(&dir),
         Command::Vectors { dir } => vectors::run(&dir),
         Command::Fixtures { dir } => fixtures::run(&dir),
     };

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::run::{apt_install, cargo, check, output, program, root};
-use crate::wasm;
+use crate::{man, wasm};
 use count::Count;
 
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         what: "the code is formatted",
@@ -60,6 +60,11 @@ const STEPS: [Step; 9] = [
         name: "examples",
         what: "example programs run",
         run: examples,
+    },
+    Step {
+        name: "man",
+        what: "manual pages and shell completions can be made",
+        run: manual,
     },
     Step {
         name: "docs",
@@ -231,6 +236,11 @@ fn examples() -> Result<Count> {
         count.passed += 1;
     }
     Ok(count)
+}
+
+fn manual() -> Result<Count> {
+    man::run(&root().join("target/man"))?;
+    Ok(Count::default())
 }
 
 fn wasm_build() -> Result<Count> {

@@ -1,11 +1,14 @@
 //! What can be said on the command line.
 
 mod help;
+mod keys;
 pub(crate) mod past;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use keys::{KeysCommand, PassphraseArgs};
 
 use crate::bench::BenchArgs;
 use crate::demo::args::{DemoArgs, WorkerArgs};
@@ -134,7 +137,7 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     /// Show the state of the database and of each remote
     Status,
-    /// Show, export, import or add encryption keys
+    /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
     /// Type commands at a prompt, with completion and history
@@ -145,6 +148,18 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure this machine's speed
     Bench(BenchArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    ManPages {
+        /// The folder, which is made when missing
+        folder: PathBuf,
+    },
     /// One database of the demo, in a process of its own
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
@@ -352,24 +367,6 @@ pub(crate) struct ShellArgs {
     /// Leave the attached remotes alone
     #[arg(long)]
     pub(crate) offline: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Show the fingerprints of the keys; the first is the one that writes
-    Show,
-    /// Print the key itself: whoever has it can read everything
-    Export,
-    /// Take over a key; from now on it encrypts what is written for remotes
-    Import(KeyArgs),
-    /// Add a key that only decrypts
-    Add(KeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeyArgs {
-    /// The key, as `keys export` prints it; `-` or nothing reads it from stdin
-    pub(crate) key: Option<String>,
 }
 
 /// Reads a time span in seconds, with a fraction if wanted.

@@ -5,6 +5,7 @@ pub(crate) mod export;
 mod graph;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod manual;
 pub(crate) mod past;
 pub(crate) mod queries;
 pub(crate) mod remotes;

@@ -78,6 +78,8 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,
         Command::Bench(args) => bench::run(args, global, output).await,
+        Command::Completions { shell } => commands::manual::completions(shell, output),
+        Command::ManPages { folder } => commands::manual::man_pages(&folder, output),
         Command::DemoWorker(args) => demo::worker::run(args, global).await,
     }
 }

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 mod keybag;
+pub mod wrapped;
 
 pub use keybag::{KeySet, file_name};
 
@@ -141,7 +142,8 @@ impl Key {
     /// The text form of the material. It is the secret.
     #[must_use]
     pub fn to_text(&self) -> String {
-        to_base58(self.as_bytes())
+        let digits = Zeroizing::new(bs58::encode(self.as_bytes()).into_string());
+        ["z", &digits].concat()
     }
 
     /// The material. It is the secret.

@@ -96,13 +96,15 @@ impl Database {
             .clone()
             .unwrap_or_else(|| Arc::new(RealEnv::new()));
         let name = ledger_name(&options)?;
-        let (keys, store_key) = KeyRing::open(&options, &name, &*env)?;
+        let opened = KeyRing::open(&options, &name, &*env)?;
         let on_disk = options.store.is_none() && options.path.is_some();
         let store: Arc<dyn Store> = match (&options.store, &options.path) {
             (Some(store), _) => Arc::clone(store),
             (None, None) => Arc::new(MemoryStore::new()),
             (None, Some(path)) => {
-                let log = store_key.map_or_else(LogOptions::insecure, LogOptions::sealed);
+                let log = opened
+                    .store_key
+                    .map_or_else(LogOptions::insecure, LogOptions::sealed);
                 match options.read_only {
                     true => Arc::new(LogStore::open_read_only(path, &log)?),
                     false => Arc::new(LogStore::open(path, &log)?),
@@ -113,12 +115,13 @@ impl Database {
             name,
             env,
             store,
-            keys,
+            keys: opened.ring,
             read_only: options.read_only,
             memory: options.memory,
             pipeline: Pipeline::new(on_disk),
             indexes: options.indexes,
         })?;
+        Keys::new(&ledger).note_opening(opened.origin)?;
         let trackers = Trackers::new(&ledger);
         if options.remembered && !options.read_only {
             trackers.attach_remembered()?;
@@ -358,7 +361,7 @@ impl Database {
     /// The keys of this ledger.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.inner.ledger.keys)
+        Keys::new(&self.inner.ledger)
     }
 
     /// The ledger's name.

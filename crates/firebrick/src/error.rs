@@ -6,6 +6,7 @@ use firebrick_core::Cid;
 use firebrick_core::charwise::CharwiseError;
 use firebrick_core::clock::ClockError;
 use firebrick_core::document::DocumentError;
+use firebrick_core::keys::wrapped::WrapError;
 use firebrick_core::merge::MergeError;
 use firebrick_core::ordered::TreeError;
 use firebrick_core::pail::PailError;
@@ -51,6 +52,24 @@ pub enum Error {
         /// The missing key's fingerprint.
         fingerprint: String,
     },
+    /// A database's keys are not where they were looked for.
+    #[error(
+        "the database at {} needs the key {} ({name}), which is not in {}; name the keybag it was made with, or restore the key",
+        .database.display(), .fingerprint.as_deref().unwrap_or("that it was made with"), .looked.join(" or ")
+    )]
+    MissingKey {
+        /// The name that the key goes by.
+        name: String,
+        /// The fingerprint, if the database knows it.
+        fingerprint: Option<String>,
+        /// The database's directory.
+        database: std::path::PathBuf,
+        /// Where it was looked for: key files, items of a keychain.
+        looked: Vec<String>,
+    },
+    /// Keys under a passphrase could not be made or read.
+    #[error(transparent)]
+    WrappedKeys(#[from] WrapError),
     /// The text is not a key, or the keybag cannot be used.
     #[error("{0}")]
     Keys(String),

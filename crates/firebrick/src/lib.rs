@@ -54,7 +54,7 @@ pub use document::Document;
 pub use error::{Error, Result};
 pub use history::{Content, Events, History, Log, LogEntry, Version, Versions};
 pub use index::{Emit, Index, IndexInfo, IndexStatus};
-pub use keys::{Keybag, Keys};
+pub use keys::{KeyInfo, KeyOrigin, KeyStore, Keybag, Keys, MemoryKeyStore};
 pub use ledger::Written;
 pub use options::{Builder, Durability};
 pub use query::{Delta, Explain, IndexRow, LiveQuery, Page, Query, QueryRows};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::env::Env;
 use crate::error::Result;
+use crate::keys::KeyStore;
 use crate::store::Store;
 use crate::{Database, Index};
 
@@ -42,6 +43,7 @@ pub struct Builder {
     pub(crate) path: Option<PathBuf>,
     pub(crate) name: Option<String>,
     pub(crate) keybag: Option<PathBuf>,
+    pub(crate) key_store: Option<Arc<dyn KeyStore>>,
     pub(crate) key: Option<zeroize::Zeroizing<String>>,
     pub(crate) durability: Durability,
     pub(crate) insecure: bool,
@@ -62,6 +64,7 @@ impl Default for Builder {
             path: None,
             name: None,
             keybag: None,
+            key_store: None,
             key: None,
             durability: Durability::default(),
             insecure: false,
@@ -98,6 +101,13 @@ impl Builder {
     /// The directory of key files. Default: `$FIREBRICK_KEYBAG`, else `$HOME/.firebrick/keybag`.
     pub fn keybag(mut self, directory: impl AsRef<Path>) -> Self {
         self.keybag = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Keeps keys here, such as in the keychain of the operating system, instead of in a keybag. If
+    /// [`Builder::keybag`] names one too, keys that are only there are taken over from it.
+    pub fn key_store(mut self, store: impl KeyStore) -> Self {
+        self.key_store = Some(Arc::new(store));
         self
     }
 
@@ -162,7 +172,9 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) with the cause (locked by another process, wrong key,
-    /// foreign directory, newer version, disk), [`Error::Keys`](crate::Error::Keys) for the keybag.
+    /// foreign directory, newer version, disk), [`Error::MissingKey`](crate::Error::MissingKey) if the
+    /// keys of an existing database are not where they were looked for,
+    /// [`Error::Keys`](crate::Error::Keys) for the keybag.
     pub async fn open(self) -> Result<Database> {
         Database::open_with(self).await
     }

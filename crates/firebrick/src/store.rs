@@ -27,6 +27,7 @@ use std::fmt;
 use bytes::Bytes;
 use firebrick_core::{Block, Cid};
 
+pub(crate) use descriptor::fingerprint;
 pub use error::StoreError;
 pub use log::{Compaction, LogOptions, LogStore, Verification};
 pub use memory::MemoryStore;

@@ -150,10 +150,21 @@ Ends when everything stored here is on the remotes, and everything there is here
 
 pub(super) const KEYS: &str = "\
 Examples:
-  firebrick keys show
+  firebrick keys list
   firebrick keys export | ssh other firebrick keys import
+  firebrick keys export --passphrase > keys.txt      to keep, or to send
+  firebrick --db copy keys import \"$(cat keys.txt)\"
+  firebrick keys rotate                              then export again for the others
 
-Databases that share a key share a ledger. Keys are in the keybag (--keybag), not in the database.";
+Databases that share a key share a ledger. Keys are in the keybag (--keybag), not in the database.
+After `rotate` the old keys still read. Peers need the new one: until they import it, their status
+names its fingerprint.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  firebrick completions bash > ~/.local/share/bash-completion/completions/firebrick
+  firebrick completions zsh > ~/.zfunc/_firebrick
+  firebrick completions fish > ~/.config/fish/completions/firebrick.fish";
 
 pub(super) const DEMO: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 //! the command line.
 
 use firebrick::Error;
+use firebrick::core::keys::wrapped::WrapError;
 use firebrick::gateway::{GatewayError, GatewayErrorKind};
 use firebrick::store::StoreError;
 
@@ -20,6 +21,12 @@ impl From<Error> for Failure {
             Error::Malformed { .. } => Failure::new(Exit::Store, "malformed", message),
             Error::NeedsKey { .. } => Failure::new(Exit::Store, "needs_key", message)
                 .hint("there: firebrick keys export; here: firebrick keys import, or attach --key"),
+            Error::MissingKey { .. } => Failure::new(Exit::Store, "missing_key", message)
+                .hint("is this the right --keybag, and the right --ledger?"),
+            Error::WrappedKeys(WrapError::WrongPassphrase) => {
+                Failure::new(Exit::BadInput, "wrong_passphrase", message)
+            }
+            Error::WrappedKeys(_) => Failure::new(Exit::BadInput, "bad_key_export", message),
             Error::Keys(_) => Failure::new(Exit::BadInput, "bad_key", message),
             Error::NeedsMerge { .. } => Failure::new(Exit::Remote, "needs_merge", message)
                 .hint("to join the two for good: firebrick attach URL --merge"),

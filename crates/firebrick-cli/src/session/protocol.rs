@@ -129,10 +129,37 @@ pub(crate) enum Durability {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum KeyAction {
+    List,
     Show,
+    Rotate,
     Export,
-    Import(String),
-    Add(String),
+    ExportWrapped(Secret),
+    Import(Secret),
+    ImportWrapped { text: Secret, passphrase: Secret },
+    Add(Secret),
+}
+
+/// A key or a passphrase: wiped when dropped, never shown by `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// Part of an answer.
@@ -209,8 +236,11 @@ pub(crate) enum Reply {
         fingerprint: String,
         fingerprints: Vec<String>,
     },
+    KeyList {
+        keys: Vec<Value>,
+    },
     Key {
-        key: String,
+        key: Secret,
     },
     Done,
     Failed(Failure),

@@ -231,15 +231,25 @@ impl Service {
         }
         match action {
             KeyAction::Show => {}
-            KeyAction::Export => {
-                return asker
-                    .reply(Reply::Key {
-                        key: keys.export()?.to_string(),
-                    })
-                    .await;
+            KeyAction::List => {
+                let keys = keys.list().into_iter().map(serde_json::to_value);
+                let keys = keys.filter_map(Result::ok).collect();
+                return asker.reply(Reply::KeyList { keys }).await;
             }
-            KeyAction::Import(text) => drop(keys.import(text.trim())?),
-            KeyAction::Add(text) => drop(keys.add(text.trim())?),
+            KeyAction::Rotate => drop(keys.rotate()?),
+            KeyAction::Export => {
+                let key = keys.export()?.to_string().into();
+                return asker.reply(Reply::Key { key }).await;
+            }
+            KeyAction::ExportWrapped(passphrase) => {
+                let key = keys.export_wrapped(passphrase.as_str())?.into();
+                return asker.reply(Reply::Key { key }).await;
+            }
+            KeyAction::Import(text) => drop(keys.import(text.as_str().trim())?),
+            KeyAction::ImportWrapped { text, passphrase } => {
+                drop(keys.import_wrapped(text.as_str(), passphrase.as_str())?);
+            }
+            KeyAction::Add(text) => drop(keys.add(text.as_str().trim())?),
         }
         let (fingerprint, fingerprints) =
             (keys.fingerprint().unwrap_or_default(), keys.fingerprints());

@@ -83,7 +83,11 @@ fn a_wrong_key_and_a_missing_one() {
     let place = place();
     // Another keybag has other keys.
     let (code, error) = place.fails(&["--keybag", "elsewhere", "list"]);
-    assert_eq!((code, &error["kind"]), (5, &json!("wrong_key")));
+    assert_eq!((code, &error["kind"]), (5, &json!("missing_key")));
+    assert!(
+        error["message"].as_str().unwrap().contains("elsewhere"),
+        "{error}"
+    );
     assert!(
         error["hint"].as_str().unwrap().contains("--keybag"),
         "{error}"

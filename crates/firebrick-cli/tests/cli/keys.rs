@@ -65,3 +65,70 @@ fn key_files_are_for_the_owner_only() {
         );
     }
 }
+
+#[test]
+fn keys_are_rotated_and_listed() {
+    let place = Place::new();
+    place.ok(&["put", r#"{"_id":"a"}"#]);
+    let first = place.json(&["keys", "list"]);
+    assert_eq!(first.len(), 1);
+    assert_eq!(
+        (&first[0]["origin"], &first[0]["is_default"]),
+        (&"created".into(), &true.into())
+    );
+    let rotated = &place.json(&["keys", "rotate"])[0];
+    let list = place.json(&["keys", "list"]);
+    assert_eq!(list.len(), 2);
+    assert_eq!(list[0]["fingerprint"], rotated["fingerprint"]);
+    assert_eq!(list[1]["fingerprint"], first[0]["fingerprint"]);
+    let text = place.ok(&["keys", "list"]);
+    assert!(
+        text.contains("writes") && text.contains("reads") && text.contains("rotated"),
+        "{text}"
+    );
+    assert_eq!(place.json(&["get", "a"])[0]["_id"], "a");
+}
+
+#[test]
+fn a_passphrase_carries_all_keys() {
+    let place = Place::new();
+    place.ok(&["put", r#"{"_id":"a"}"#]);
+    place.ok(&["keys", "rotate"]);
+    let good = place.write("good", "correct horse battery\n");
+    let wrong = place.write("wrong", "incorrect horse battery\n");
+    let export = ["keys", "export", "--passphrase"];
+    let text = place.ok(&[&export[..], &["--passphrase-file", &good]].concat());
+    let text = text.trim();
+    assert!(text.starts_with("firebrick-keys.1."), "{text}");
+    let import = |text: &str, file: &str| {
+        [
+            "--db",
+            "other",
+            "keys",
+            "import",
+            text,
+            "--passphrase-file",
+            file,
+        ]
+        .map(str::to_owned)
+    };
+    let fails = |args: [String; 7]| place.fails(&args.each_ref().map(String::as_str));
+    let (code, error) = fails(import(text, &wrong));
+    assert_eq!(
+        (code, error["kind"].as_str()),
+        (4, Some("wrong_passphrase"))
+    );
+    let (code, error) = fails(import(&text[..text.len() - 3], &good));
+    assert_eq!((code, error["kind"].as_str()), (4, Some("bad_key_export")));
+    place.ok(&import(text, &good).each_ref().map(String::as_str));
+    let there = place.json(&["--db", "other", "keys", "show"]);
+    let here = place.json(&["keys", "show"]);
+    assert_eq!(there[0]["fingerprint"], here[0]["fingerprint"]);
+    assert_eq!(there[0]["fingerprints"].as_array().unwrap().len(), 3);
+    // Nobody to ask.
+    let (code, error) = place.fails(&export);
+    assert_eq!((code, error["kind"].as_str()), (4, Some("bad_input")));
+    let short = place.write("short", "1234567");
+    let (code, _) = place.fails(&[&export[..], &["--passphrase-file", &short]].concat());
+    assert_eq!(code, 4);
+}

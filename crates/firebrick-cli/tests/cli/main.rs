@@ -9,6 +9,7 @@ mod demo;
 mod documents;
 mod holder;
 mod keys;
+mod manual;
 mod past;
 mod queries;
 mod remotes;

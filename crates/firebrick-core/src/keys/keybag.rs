@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use zeroize::Zeroizing;
+
 use super::{Key, KeyError, KeyId};
 
 /// The keys of one name: all of them decrypt, the default one encrypts.
@@ -131,7 +133,7 @@ impl KeySet {
     pub fn to_json(&self) -> String {
         let keys = self.keys.iter().enumerate().map(|(at, key)| {
             let entry = KeyEntry {
-                key: key.to_text(),
+                key: Zeroizing::new(key.to_text()),
                 finger_print: Some(key.fingerprint()),
                 default: at == self.default,
             };
@@ -155,14 +157,14 @@ struct File {
     clazz: Option<String>,
     item: Option<Item>,
     name: Option<String>,
-    key: Option<String>,
+    key: Option<Zeroizing<String>>,
     keys: Option<Entries>,
 }
 
 #[derive(serde::Deserialize)]
 struct Item {
     name: Option<String>,
-    key: Option<String>,
+    key: Option<Zeroizing<String>>,
     keys: Option<Entries>,
 }
 
@@ -181,7 +183,7 @@ struct WrittenItem<'a> {
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct KeyEntry {
-    key: String,
+    key: Zeroizing<String>,
     #[serde(rename = "fingerPrint")]
     finger_print: Option<String>,
     #[serde(default)]

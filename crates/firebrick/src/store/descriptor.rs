@@ -36,6 +36,9 @@ pub(crate) struct Descriptor {
     pub(crate) salt: [u8; 32],
     /// Tells whether a key is the right one.
     pub(crate) check: [u8; 16],
+    /// What people call the key, so that a message can name it where it is missing. Not
+    /// authenticated, and absent from segments.
+    pub(crate) fingerprint: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +48,8 @@ struct File {
     cipher: String,
     salt: String,
     check: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
 impl Descriptor {
@@ -55,6 +60,7 @@ impl Descriptor {
             cipher: if self.sealed { SEALED } else { PLAIN }.to_owned(),
             salt: hex(&self.salt),
             check: hex(&self.check),
+            key: self.fingerprint.clone(),
         };
         let mut json = serde_json::to_vec_pretty(&file).unwrap_or_default();
         json.push(b'\n');
@@ -78,6 +84,7 @@ impl Descriptor {
                 sealed: true,
                 salt: [0; 32],
                 check: [0; 16],
+                fingerprint: None,
             });
         }
         let file: File = serde_json::from_value(value).map_err(|e| e.to_string())?;
@@ -90,6 +97,7 @@ impl Descriptor {
             },
             salt: unhex(&file.salt).ok_or("bad salt")?,
             check: unhex(&file.check).ok_or("bad check value")?,
+            fingerprint: file.key,
         })
     }
 
@@ -211,6 +219,12 @@ pub(crate) fn unlock(
     }
 }
 
+/// The fingerprint of the key that the store in this directory was made with, as far as it says so.
+pub(crate) fn fingerprint(directory: &std::path::Path) -> Option<String> {
+    let json = std::fs::read(directory.join(FILE)).ok()?;
+    Descriptor::from_json(&json).ok()?.fingerprint
+}
+
 /// Whether the file says just this.
 pub(crate) fn is_written(disk: &dyn Disk, descriptor: &Descriptor) -> bool {
     let json = disk::read_file(disk, FILE).ok().flatten();
@@ -278,6 +292,7 @@ mod tests {
             sealed: true,
             salt: [7; 32],
             check: [200; 16],
+            fingerprint: Some("zabc".into()),
         };
         let json = descriptor.to_json();
         assert_eq!(Descriptor::from_json(&json), Ok(descriptor));

@@ -118,6 +118,7 @@ pub(crate) fn read_segment_header(header: &[u8]) -> Option<(Descriptor, u32)> {
         sealed,
         salt: [0; 32],
         check: [0; 16],
+        fingerprint: None,
     };
     input.try_copy_to_slice(&mut descriptor.salt).ok()?;
     input.try_copy_to_slice(&mut descriptor.check).ok()?;

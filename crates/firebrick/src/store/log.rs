@@ -196,6 +196,7 @@ impl LogStore {
             found => found,
         };
         let random = fresh_random()?;
+        let fingerprint = options.key.as_ref().and_then(StoreKey::fingerprint);
         let (descriptor, vault) = match found {
             Found::Store(candidates) => {
                 let path = disk.path().to_owned();
@@ -205,6 +206,13 @@ impl LogStore {
                 descriptor::upgrade(&*disk, &mut descriptor)?;
                 if !intact {
                     tracing::warn!("restored {} from the log", descriptor::FILE);
+                }
+                let is_named =
+                    fingerprint.is_none() || descriptor.fingerprint.as_deref() == fingerprint;
+                if !is_named {
+                    descriptor.fingerprint = fingerprint.map(str::to_owned);
+                }
+                if !intact || !is_named {
                     descriptor.write(&*disk)?;
                 }
                 (descriptor, vault)
@@ -217,6 +225,7 @@ impl LogStore {
                     sealed: options.key.is_some(),
                     salt,
                     check: *vault.check(),
+                    fingerprint: fingerprint.map(str::to_owned),
                 };
                 descriptor.write(&*disk)?;
                 (descriptor, vault)

@@ -36,13 +36,33 @@ pub(crate) const NONCE_BYTES: usize = 12;
 
 /// The key that a store is sealed with. Wiped from memory when dropped.
 #[derive(Clone)]
-pub struct StoreKey(Zeroizing<[u8; 32]>);
+pub struct StoreKey {
+    bytes: Zeroizing<[u8; 32]>,
+    fingerprint: Option<String>,
+}
 
 impl StoreKey {
     /// A key from 32 bytes, which must be random or derived from a secret.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self {
+            bytes: Zeroizing::new(bytes),
+            fingerprint: None,
+        }
+    }
+
+    /// The same key with a public name, which stores remember in the clear: an error can then say
+    /// which key is missing.
+    #[must_use]
+    pub fn named(self, fingerprint: impl Into<String>) -> Self {
+        Self {
+            fingerprint: Some(fingerprint.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Option<&str> {
+        self.fingerprint.as_deref()
     }
 }
 
@@ -82,7 +102,7 @@ impl Vault {
     /// `random` must be fresh in each process that opens the store for writing.
     pub(crate) fn new(key: Option<&StoreKey>, salt: &[u8; 32], random: [u8; NONCE_BYTES]) -> Self {
         // Without encryption the names are keyed by the salt alone, which hides nothing.
-        let secret = key.map_or([0; 32], |key| *key.0);
+        let secret = key.map_or([0; 32], |key| *key.bytes);
         let derive = Hkdf::<Sha256>::new(Some(salt), &secret);
         let subkey = |purpose: &str| {
             let mut out = Zeroizing::new([0; 32]);

@@ -214,7 +214,7 @@ async fn without_encryption_it_can_be_read_and_says_so() {
     assert!(
         matches!(
             error,
-            Error::Store(StoreError::CipherMismatch { .. }) | Error::Keys(_)
+            Error::Store(StoreError::CipherMismatch { .. }) | Error::MissingKey { .. }
         ),
         "{text}"
     );
@@ -242,7 +242,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
     let empty = bed.dir.path().join("empty keybag");
     let error = open(empty.clone()).await.expect_err("is refused");
     let text = error.to_string();
-    assert!(matches!(error, Error::Keys(_)), "{error:?}");
+    assert!(matches!(error, Error::MissingKey { .. }), "{error:?}");
     assert!(
         text.contains("@mine-local@") && text.contains("empty keybag"),
         "{text}"
@@ -291,7 +291,7 @@ async fn a_wrong_or_missing_keybag_is_named_and_harms_nothing() {
     }
     assert_eq!(files(&half).len(), 1);
     let error = open(half.clone()).await.expect_err("is refused");
-    assert!(matches!(error, Error::Keys(_)), "{error:?}");
+    assert!(matches!(error, Error::MissingKey { .. }), "{error:?}");
     assert!(error.to_string().contains("@mine-data@"), "{error}");
 
     let db = bed.open("mine").await;

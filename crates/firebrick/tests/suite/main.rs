@@ -7,6 +7,7 @@ mod damage;
 mod database;
 mod documents;
 mod history;
+mod keys;
 mod processes;
 mod queries;
 mod simulation;
