@@ -56,7 +56,7 @@ pub struct Builder {
 }
 
 /// Bytes that caches may hold unless told otherwise.
-const MEMORY_BYTES: usize = 38 << 20;
+const MEMORY_BYTES: usize = 36 << 20;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -130,7 +130,7 @@ impl Builder {
         self
     }
 
-    /// Bytes that caches may hold (default 38 MiB). Memory use does not grow with the data.
+    /// Bytes that caches may hold (default 36 MiB). Memory use does not grow with the data.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
