@@ -74,6 +74,13 @@ impl Failure {
         }
     }
 
+    /// A command line that clap could not understand; the first line of its text says why.
+    pub(crate) fn usage(error: &clap::Error) -> Failure {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or("");
+        Failure::new(Exit::Usage, "usage", message.trim_start_matches("error: "))
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
         self

@@ -93,14 +93,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     if !is_help && std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.to_string();
-        let message = text
-            .lines()
-            .next()
-            .unwrap_or("")
-            .trim_start_matches("error: ");
-        let failure = Failure::new(Exit::Usage, "usage", message)
-            .hint("firebrick --help, firebrick COMMAND --help");
+        let failure = Failure::usage(error).hint("firebrick --help, firebrick COMMAND --help");
         eprintln!("{}", failure.to_json());
     } else {
         let _ = error.print();

@@ -164,16 +164,8 @@ impl Shell<'_> {
                 global: self.inherit(&global),
                 command,
             })),
-            Err(error) if error.use_stderr() => {
-                let text = error.to_string();
-                let message = text
-                    .lines()
-                    .next()
-                    .unwrap_or("")
-                    .trim_start_matches("error: ");
-                Err(Failure::new(Exit::Usage, "usage", message)
-                    .hint("`help` lists the commands, `help COMMAND` shows one with examples"))
-            }
+            Err(error) if error.use_stderr() => Err(Failure::usage(&error)
+                .hint("`help` lists the commands, `help COMMAND` shows one with examples")),
             Err(help) => {
                 self.output.line(help.to_string())?;
                 self.output.flush()?;

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::document;
 use serde::Serialize;
@@ -13,7 +12,7 @@ use crate::env::RealEnv;
 use crate::error::{Error, Result};
 use crate::index::{Index, IndexInfo};
 use crate::keys::{KeyRing, Keys};
-use crate::ledger::{Ledger, Parts, Pipeline, Put, Written, missing_document};
+use crate::ledger::{Ledger, Parts, Pipeline, Put, Written};
 use crate::options::{Builder, Durability};
 use crate::query::Query;
 use crate::read::{AllDocs, Changes};
@@ -223,30 +222,12 @@ impl Database {
     /// [`Error::MissingBlock`] if the document exists but has not arrived here yet,
     /// [`Error::Document`] if it does not fit the type.
     pub async fn get<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>> {
-        match self.block(id)? {
-            Some(bytes) => Ok(document::decode(&bytes)?),
+        let ledger = &self.inner.ledger;
+        ledger.ensure_open()?;
+        match ledger.link(&ledger.snapshot(), id)? {
+            Some(cid) => Ok(document::decode(&ledger.read(id, cid)?)?),
             None => Ok(None),
         }
-    }
-
-    fn block(&self, id: &str) -> Result<Option<Bytes>> {
-        let block = self.look_up(id);
-        if let Err(error) = &block {
-            self.inner.ledger.source.note_unreadable(error);
-        }
-        block
-    }
-
-    fn look_up(&self, id: &str) -> Result<Option<Bytes>> {
-        self.inner.ledger.ensure_open()?;
-        let snapshot = self.inner.ledger.snapshot();
-        let source = &self.inner.ledger.source;
-        let Some(cid) = snapshot.tree.get(source, id)? else {
-            return Ok(None);
-        };
-        source
-            .document(&cid)?
-            .map_or_else(|| Err(missing_document(cid, id)), |bytes| Ok(Some(bytes)))
     }
 
     /// All documents of the present version, in order of their ids.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, Snapshot, present};
+use crate::opaque::opaque_debug;
 use crate::subscribe::Origin;
 
 /// What a version holds.
@@ -335,15 +336,6 @@ impl Iterator for Events {
     }
 }
 
-macro_rules! opaque_debug {
-    ($($name:literal $type:ty),*) => {$(
-        impl std::fmt::Debug for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct($name).finish_non_exhaustive()
-            }
-        }
-    )*};
-}
 opaque_debug!("History" History, "Log" Log, "Events" Events);
 
 impl<T> std::fmt::Debug for Versions<T> {

@@ -7,20 +7,24 @@ mod apply;
 mod commit;
 mod condition;
 mod origin;
+mod put;
 mod recover;
 mod source;
+mod version;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::merge::Resolver;
 use firebrick_core::pail::Tree;
 use tokio::sync::{broadcast, watch};
 
-pub use self::commit::Written;
-pub(crate) use self::commit::{Pipeline, Put};
+pub(crate) use self::commit::Pipeline;
 pub(crate) use self::condition::{Conditions, present};
+pub(crate) use self::put::Put;
+pub use self::put::Written;
 pub(crate) use self::source::{Source, missing_document};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -138,6 +142,27 @@ impl Ledger {
     /// The writer's version, which may be ahead of the published one by what is not synced yet.
     pub(crate) fn newest(&self) -> Arc<Snapshot> {
         self.as_writer(|writer| self.snapshot_of(writer))
+    }
+
+    /// The link of a document in this version, also that of a tombstone.
+    pub(crate) fn link(&self, snapshot: &Snapshot, id: &str) -> Result<Option<Cid>> {
+        let link = snapshot.tree.get(&self.source, id);
+        link.map_err(|error| self.noted(error.into()))
+    }
+
+    /// The block of a document that a version links to, so that it belongs here.
+    pub(crate) fn read(&self, id: &str, cid: Cid) -> Result<Bytes> {
+        match self.source.document(&cid) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(self.noted(missing_document(cid, id))),
+            Err(error) => Err(self.noted(error.into())),
+        }
+    }
+
+    /// If the error is about a block that cannot be read, a remote is asked for it.
+    pub(crate) fn noted(&self, error: Error) -> Error {
+        self.source.note_unreadable(&error);
+        error
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

@@ -35,6 +35,7 @@ mod history;
 mod index;
 mod keys;
 mod ledger;
+mod opaque;
 mod options;
 mod query;
 mod read;

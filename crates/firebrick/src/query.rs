@@ -19,6 +19,7 @@ pub use rows::QueryRows;
 use crate::error::{Error, Result};
 use crate::index::{Entry, Index, IndexState, IndexStatus, damage};
 use crate::ledger::{Ledger, Snapshot};
+use crate::opaque::opaque_debug;
 
 /// A row of a result.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -422,8 +423,4 @@ impl Plan {
     }
 }
 
-impl std::fmt::Debug for Query {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Query").finish_non_exhaustive()
-    }
-}
+opaque_debug!("Query" Query);

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, Snapshot, missing_document};
+use crate::opaque::opaque_debug;
 use crate::store::StoreError;
 
 /// A document of a listing.
@@ -172,11 +173,6 @@ pub struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    fn noted(&self, error: Error) -> Error {
-        self.listing.ledger.source.note_unreadable(&error);
-        error
-    }
-
     fn fill(&mut self) -> Result<()> {
         self.listing.ledger.ensure_open()?;
         let tombstone = document::TOMBSTONE.cid;
@@ -224,8 +220,10 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
                 self.left -= 1;
                 let bytes = match bytes {
                     Ok(Some(bytes)) => bytes,
-                    Ok(None) => return Some(Err(self.noted(missing_document(cid, &id)))),
-                    Err(error) => return Some(Err(self.noted(error.into()))),
+                    Ok(None) => {
+                        return Some(Err(self.listing.ledger.noted(missing_document(cid, &id))));
+                    }
+                    Err(error) => return Some(Err(self.listing.ledger.noted(error.into()))),
                 };
                 let doc = document::decode::<T>(&bytes).map_err(Error::from);
                 return Some(doc.map(|doc| Row { id, doc }));
@@ -235,7 +233,7 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             }
             if let Err(error) = self.fill() {
                 self.ended = true;
-                return Some(Err(self.noted(error)));
+                return Some(Err(self.listing.ledger.noted(error)));
             }
         }
     }
@@ -322,15 +320,6 @@ impl Changes {
     }
 }
 
-macro_rules! opaque_debug {
-    ($($name:literal $type:ty),*) => {$(
-        impl std::fmt::Debug for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct($name).finish_non_exhaustive()
-            }
-        }
-    )*};
-}
 opaque_debug!("AllDocs" AllDocs, "Changes" Changes);
 
 impl<T> std::fmt::Debug for Rows<T> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use firebrick_core::pail::Range;
 use firebrick_core::{Block, Cid, document};
 use serde::Serialize;
@@ -11,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::ledger::{Conditions, Ledger, Put, Snapshot, Written, missing_document, present};
+use crate::ledger::{Conditions, Ledger, Put, Snapshot, Written, present};
 use crate::options::Durability;
 use crate::read::{AllDocs, Row};
 
@@ -70,10 +69,10 @@ impl Database {
     ) -> Result<Option<Versioned<T>>> {
         self.ledger().ensure_open()?;
         let snapshot = self.ledger().snapshot();
-        let Some(version) = present(snapshot.tree.get(&self.ledger().source, id)?) else {
+        let Some(version) = present(self.ledger().link(&snapshot, id)?) else {
             return Ok(None);
         };
-        let bytes = read(self.ledger(), id, version)?;
+        let bytes = self.ledger().read(id, version)?;
         Ok(document::decode(&bytes)?.map(|doc| Versioned { doc, version }))
     }
 
@@ -217,13 +216,13 @@ impl<'a> Transaction<'a> {
         let link = match self.links.get(id) {
             Some(link) => *link,
             None => {
-                let link = present(self.snapshot.tree.get(&self.ledger.source, id)?);
+                let link = present(self.ledger.link(&self.snapshot, id)?);
                 self.links.insert(id.to_owned(), link);
                 link
             }
         };
         match link {
-            Some(cid) => Ok(document::decode(&read(self.ledger, id, cid)?)?),
+            Some(cid) => Ok(document::decode(&self.ledger.read(id, cid)?)?),
             None => Ok(None),
         }
     }
@@ -305,17 +304,6 @@ impl<'a> Transaction<'a> {
             .write_if(puts, durability, Some(conditions))
             .await
     }
-}
-
-/// A document's block, which must be here.
-pub(crate) fn read(ledger: &Ledger, id: &str, cid: Cid) -> Result<Bytes> {
-    let error = match ledger.source.document(&cid) {
-        Ok(Some(bytes)) => return Ok(bytes),
-        Ok(None) => missing_document(cid, id),
-        Err(error) => error.into(),
-    };
-    ledger.source.note_unreadable(&error);
-    Err(error)
 }
 
 impl std::fmt::Debug for Transaction<'_> {

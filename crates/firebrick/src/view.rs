@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::index::IndexSet;
 use crate::ledger::{Ledger, Put, Snapshot, Source, Written, present};
 use crate::read::AllDocs;
-use crate::transaction::read;
 
 /// Puts that are applied at once while an old version is rebuilt.
 const PUTS_AT_ONCE: usize = 1 << 14;
@@ -93,7 +92,7 @@ impl Database {
             }
             Some(None) => Put::delete(id)?,
             Some(Some(cid)) => {
-                let bytes = read(ledger, id, cid)?;
+                let bytes = ledger.read(id, cid)?;
                 Put::new(id.to_owned(), &Block { cid, bytes })
             }
         };
@@ -223,7 +222,7 @@ impl<T: DeserializeOwned> Iterator for Diffs<T> {
 
 fn content<T: DeserializeOwned>(ledger: &Ledger, id: &str, link: Option<Cid>) -> Result<Option<T>> {
     match present(link) {
-        Some(cid) => Ok(document::decode(&read(ledger, id, cid)?)?),
+        Some(cid) => Ok(document::decode(&ledger.read(id, cid)?)?),
         None => Ok(None),
     }
 }

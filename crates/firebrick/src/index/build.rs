@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use firebrick_core::document;
 use firebrick_core::ordered::Edit;
-use firebrick_core::pail::{Range, Tree};
+use firebrick_core::pail::Range;
 
 use super::registry::{Entry, IndexStatus};
 use super::state::{IndexState, Obstacle};
@@ -79,10 +79,18 @@ impl Work {
         match result {
             Ok(true) => Ok(Step::Done(self)),
             Ok(false) => Ok(Step::More(self)),
-            Err(Obstacle::Stale(cause)) if self.attempts < ATTEMPTS => {
+            Err(obstacle) => self.again(ledger, entry, obstacle).map(Step::More),
+        }
+    }
+
+    /// What to go on with when something was in the way.
+    fn again(self, ledger: &Ledger, entry: &Entry, obstacle: Obstacle) -> Result<Self> {
+        match obstacle {
+            Obstacle::TooMany => Ok(self),
+            Obstacle::Stale(cause) if self.attempts < ATTEMPTS => {
                 tracing::warn!(index = entry.name(), cause, "an index is made anew");
                 entry.set_latest(None);
-                Ok(Step::More(Self {
+                Ok(Self {
                     snapshot: ledger.snapshot(),
                     state: IndexState::empty(),
                     after: Some(String::new()),
@@ -91,14 +99,13 @@ impl Work {
                     done: 0,
                     attempts: self.attempts + 1,
                     ..self
-                }))
+                })
             }
-            Err(Obstacle::Function(cause) | Obstacle::Stale(cause)) => Err(Error::IndexFailed {
+            Obstacle::Function(cause) | Obstacle::Stale(cause) => Err(Error::IndexFailed {
                 name: entry.name(),
                 cause,
             }),
-            Err(Obstacle::Other(error)) => Err(error),
-            Err(Obstacle::TooMany) => Ok(Step::More(self)),
+            Obstacle::Other(error) => Err(error),
         }
     }
 
@@ -259,7 +266,10 @@ impl Ledger {
         }
         let result = work.step(self, entry).and_then(|step| match step {
             Step::More(work) => Ok(Some(work)),
-            Step::Done(work) => Ok((!self.install(entry, &work.state)?).then_some(work)),
+            Step::Done(work) => match self.install(entry, &work.state) {
+                Ok(()) => Ok(None),
+                Err(obstacle) => work.again(self, entry, obstacle).map(Some),
+            },
         });
         result.unwrap_or_else(|error| {
             self.source.note_unreadable(&error);
@@ -269,20 +279,11 @@ impl Ledger {
     }
 
     /// Lets the index follow every commit from now on, if little has happened since its version.
-    fn install(&self, entry: &Arc<Entry>, state: &IndexState) -> Result<bool> {
-        let bring = |tree: &Tree| {
+    fn install(&self, entry: &Arc<Entry>, state: &IndexState) -> Result<(), Obstacle> {
+        self.adopt_index(entry, |tree| {
             let (definition, source) = (&entry.definition, &self.source);
             state.advance(definition, source, &|_| None, tree, LAST_CHANGES)
-        };
-        match self.adopt_index(entry, bring) {
-            Ok(()) => Ok(true),
-            Err(Obstacle::TooMany) => Ok(false),
-            Err(Obstacle::Stale(cause) | Obstacle::Function(cause)) => Err(Error::IndexFailed {
-                name: entry.name(),
-                cause,
-            }),
-            Err(Obstacle::Other(error)) => Err(error),
-        }
+        })
     }
 
     /// The same without a task and without storing anything, for a database that is only read.

@@ -122,7 +122,7 @@ impl Ledger {
             }
             let tree = self.tree_at(writer, &head)?;
             let blocks = self.late_generations(&head)?;
-            writer.since_checkpoint = super::commit::REPLAY_EVENTS_MAX;
+            writer.since_checkpoint = super::version::REPLAY_EVENTS_MAX;
             self.commit_version(writer, blocks, head, tree, records)?;
             self.publish(&self.snapshot_of(writer), origin);
             Ok(true)

@@ -10,88 +10,26 @@ use std::time::Duration;
 
 use firebrick_core::clock::{Event, EventSource as _, Op, Operation};
 use firebrick_core::pail::Tree;
-use firebrick_core::{Block, Cid, document, genesis};
+use firebrick_core::{Cid, document, genesis};
 use hashbrown::HashMap;
 use tokio::sync::{Notify, oneshot};
 
 use super::condition::Conditions;
 use super::origin::Mark;
-use super::recover::{CHECKPOINT, Checkpoint};
-use super::{Ledger, Snapshot, Writer};
+use super::{Ledger, Put, Snapshot, Writer, Written};
 use crate::error::{Error, Result};
-use crate::index::{self, Entry, IndexState, Obstacle};
 use crate::options::Durability;
-use crate::store::{Commit, StoredBlock};
+use crate::store::StoredBlock;
 use crate::subscribe::Origin;
 
 /// Bytes of documents that may wait for the writer; more callers than that wait outside.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of documents in one group, so that one commit stays a few megabytes.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// Shards that may be in memory only before a commit saves them.
-const UNSAVED_BYTES_MAX: usize = 2 << 20;
-/// Events that opening may have to replay after a crash.
-pub(super) const REPLAY_EVENTS_MAX: u64 = 4096;
 /// How long a buffered write may stay out of the disk's reach.
 const BUFFERED_SYNC_AFTER: Duration = Duration::from_millis(50);
 /// How often the store is asked to tidy itself.
 const TIDY_EVERY: Duration = Duration::from_millis(100);
-
-/// What a write did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The documents' ids, in the order of the call.
-    pub ids: Vec<String>,
-    /// The head that the write produced. A put that changed nothing names the unchanged head.
-    pub head: Vec<Cid>,
-    /// The position of the head in this handle's run of commits.
-    pub sequence: u64,
-}
-
-impl Written {
-    /// The id of the only or first document.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        self.ids.first().map_or("", String::as_str)
-    }
-}
-
-/// One document to write, or the tombstone in its place.
-pub(crate) struct Put {
-    pub(crate) id: String,
-    pub(crate) block: Block,
-    /// The block's bytes, which the cache will hold: made by the caller's thread, as allocators
-    /// give memory back to the thread that it came from.
-    held: Arc<[u8]>,
-}
-
-impl Put {
-    pub(crate) fn new(id: String, block: &Block) -> Self {
-        let held: Arc<[u8]> = block.bytes.as_ref().into();
-        let block = Block {
-            cid: block.cid,
-            bytes: bytes::Bytes::from_owner(Arc::clone(&held)),
-        };
-        Self { id, block, held }
-    }
-
-    /// A document under its own id, or under a generated one.
-    pub(crate) fn encode<T: serde::Serialize + ?Sized>(ledger: &Ledger, value: &T) -> Result<Self> {
-        let generate = || {
-            let mut random = [0; 10];
-            ledger.env.fill_random(&mut random);
-            document::generate_id(ledger.env.unix_ms(), random)
-        };
-        let (id, block) = document::encode_own(value, generate)?;
-        Ok(Self::new(id, &block))
-    }
-
-    /// The tombstone.
-    pub(crate) fn delete(id: &str) -> Result<Self> {
-        document::check_id(id)?;
-        Ok(Self::new(id.to_owned(), &document::TOMBSTONE))
-    }
-}
 
 struct Request {
     puts: Vec<Put>,
@@ -197,7 +135,6 @@ impl Pipeline {
             }
         }
         ledger.run_queue();
-        ledger.sync_unsynced();
     }
 
     fn has_thread(&self) -> bool {
@@ -310,14 +247,12 @@ impl Ledger {
             self.pipeline.wake(|signals| signals.durable = true);
         } else {
             self.run_queue();
-            if durability == Durability::Sync {
-                self.sync_unsynced();
-            }
         }
         answer.await.map_err(|_| Error::Closed)?
     }
 
     /// Commits what waits, unless someone else holds the writer: whoever gives it up looks again.
+    /// Without a thread that syncs, whoever commits also syncs, or nobody would.
     pub(super) fn run_queue(&self) {
         while !lock(&self.pipeline.queue).requests.is_empty() {
             match self.writer.try_lock() {
@@ -327,6 +262,9 @@ impl Ledger {
                 }
                 Err(TryLockError::WouldBlock) => return,
             }
+        }
+        if !self.pipeline.has_thread() {
+            self.sync_unsynced();
         }
     }
 
@@ -500,10 +438,7 @@ impl Ledger {
             }
         }
         let before = tree.root();
-        blocks.extend(puts().map(|put| StoredBlock {
-            block: put.block.clone(),
-            generation: 0,
-        }));
+        blocks.extend(puts().map(|put| StoredBlock::from(put.block.clone())));
         let mut all = puts();
         let data = match (all.next(), all.next()) {
             (Some(only), None) => {
@@ -555,135 +490,6 @@ impl Ledger {
         }
         Ok(self.snapshot_of(writer))
     }
-
-    /// Makes `head` and `tree` the writer's version, in one atomic append to the store.
-    pub(super) fn commit_version(
-        &self,
-        writer: &mut Writer,
-        mut blocks: Vec<StoredBlock>,
-        head: Vec<Cid>,
-        tree: Tree,
-        kv: &[(String, Option<bytes::Bytes>)],
-    ) -> Result<()> {
-        let replayable = writer.since_checkpoint < REPLAY_EVENTS_MAX && head.len() == 1;
-        let indexes = self.advance_indexes(&writer.indexes, &tree, &blocks);
-        let unsaved = tree.unsaved_bytes() + index::unsaved_bytes(&indexes);
-        let checkpoint = !replayable || unsaved > UNSAVED_BYTES_MAX;
-        let mut kv = kv.to_vec();
-        let (tree, indexes) = if checkpoint {
-            blocks.extend(tree.unsaved().into_iter().map(|block| StoredBlock {
-                block,
-                generation: 0,
-            }));
-            let record = Checkpoint {
-                head: head.clone(),
-                root: tree.root(),
-            };
-            kv.push((CHECKPOINT.to_owned(), Some(record.encode())));
-            let indexes = self.save_indexes(&indexes, &mut blocks, &mut kv);
-            (tree.saved(), indexes)
-        } else {
-            (tree, indexes)
-        };
-        self.store().commit(&Commit {
-            blocks: &blocks,
-            head: Some(&head),
-            kv: &kv,
-        })?;
-        writer.since_checkpoint = if checkpoint {
-            0
-        } else {
-            writer.since_checkpoint + 1
-        };
-        writer.head = head;
-        writer.tree = tree;
-        writer.indexes = indexes;
-        writer.sequence += 1;
-        Ok(())
-    }
-
-    pub(super) fn snapshot_of(&self, writer: &Writer) -> Arc<Snapshot> {
-        Arc::new(Snapshot {
-            head: writer.head.clone(),
-            tree: writer.tree.clone(),
-            sequence: writer.sequence,
-            indexes: Arc::clone(&writer.indexes),
-        })
-    }
-
-    /// The newest version, with every shard in the store: what a remote is told of must not hang
-    /// on this process's memory, and the next opening replays nothing.
-    pub(crate) fn saved_snapshot(&self) -> Result<Arc<Snapshot>> {
-        self.as_writer(|writer| {
-            if writer.since_checkpoint > 0 {
-                self.checkpoint(writer)?;
-            }
-            Ok(self.snapshot_of(writer))
-        })
-    }
-
-    fn checkpoint(&self, writer: &mut Writer) -> Result<()> {
-        let record = Checkpoint {
-            head: writer.head.clone(),
-            root: writer.tree.root(),
-        };
-        let mut blocks: Vec<StoredBlock> = writer
-            .tree
-            .unsaved()
-            .into_iter()
-            .map(StoredBlock::from)
-            .collect();
-        let mut kv = vec![(CHECKPOINT.to_owned(), Some(record.encode()))];
-        let indexes = self.save_indexes(&writer.indexes, &mut blocks, &mut kv);
-        self.store().commit(&Commit {
-            blocks: &blocks,
-            head: None,
-            kv: &kv,
-        })?;
-        writer.since_checkpoint = 0;
-        writer.tree = writer.tree.saved();
-        writer.indexes = indexes;
-        Ok(())
-    }
-
-    /// Lets an index follow every commit from now on. `bring` gets it from where it is to the
-    /// newest documents, while the writer waits.
-    pub(crate) fn adopt_index(
-        &self,
-        entry: &Entry,
-        bring: impl FnOnce(&Tree) -> Result<IndexState, Obstacle>,
-    ) -> Result<(), Obstacle> {
-        self.as_writer(|writer| {
-            if !self.indexes.has(entry) {
-                return Err(Obstacle::Function("it was dropped".into()));
-            }
-            let state = Arc::new(bring(&writer.tree)?);
-            let is_new = !entry.is_stored(&state, self.store());
-            let before = Arc::clone(&writer.indexes);
-            let mut indexes = (*before).clone();
-            indexes.insert(entry.id.clone(), Arc::clone(&state));
-            writer.indexes = Arc::new(indexes);
-            if is_new && let Err(error) = self.checkpoint(writer) {
-                writer.indexes = before;
-                return Err(Obstacle::Other(error));
-            }
-            entry.set_ready(writer.indexes.get(&entry.id).cloned());
-            self.publish_indexes(writer.sequence, &writer.indexes);
-            Ok(())
-        })
-    }
-
-    /// Lets no commit be followed by this index any more.
-    pub(crate) fn remove_index(&self, id: &str) {
-        self.as_writer(|writer| {
-            if writer.indexes.contains_key(id) {
-                let mut indexes = (*writer.indexes).clone();
-                indexes.remove(id);
-                writer.indexes = Arc::new(indexes);
-                self.publish_indexes(writer.sequence, &writer.indexes);
-            }
-        });
-    }
 }
 
 /// The constant first event that every ledger shares (format §4.4).
@@ -696,18 +502,31 @@ fn begin(
     let event = genesis::GENESIS.event.clone();
     let tree = empty.put(source, document::GENESIS_KEY, document.cid)?;
     let head = vec![event.cid];
-    blocks.push(StoredBlock {
-        block: document,
-        generation: 0,
-    });
+    blocks.push(document.into());
     // Any two heads may turn out to have nothing else in common, and then the merge starts there.
-    blocks.push(StoredBlock {
-        block: genesis::GENESIS.root.clone(),
-        generation: 0,
-    });
+    blocks.push(genesis::GENESIS.root.clone().into());
     blocks.push(StoredBlock {
         block: event,
         generation: 1,
     });
     Ok((head, tree))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use crate::{Database, Document};
+
+    #[tokio::test]
+    async fn a_write_that_meets_a_busy_writer_is_answered_when_the_writer_is_free() {
+        let db = Database::memory("busy").await.expect("opens");
+        let doc = Document::new().with("_id", "a");
+        let mut write = Box::pin(db.put(&doc));
+        db.ledger().as_writer(|_| {
+            assert!(write.as_mut().now_or_never().is_none(), "it must wait");
+        });
+        let written = write.now_or_never().expect("no thread will do it later");
+        assert_eq!(written.expect("writes").id(), "a");
+    }
 }
