@@ -137,6 +137,9 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     /// Show the state of the database and of each remote
     Status,
+    /// Attach files to documents, and read, list and remove them
+    #[command(subcommand, after_help = help::FILES)]
+    Files(FilesCommand),
     /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
@@ -367,6 +370,86 @@ pub(crate) struct ShellArgs {
     /// Leave the attached remotes alone
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilesCommand {
+    /// Attach a file to a document, which is made if there is none
+    Put(FilesPutArgs),
+    /// Write a file's content to a file or to stdout; what is not here is fetched
+    Get(FilesGetArgs),
+    /// List the files of a document, and how much of each is here
+    List(FilesListArgs),
+    /// Take files out of a document
+    #[command(visible_alias = "rm")]
+    Remove(FilesRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesPutArgs {
+    /// Id of the document
+    pub(crate) id: String,
+    /// The file; `-` reads stdin
+    pub(crate) file: PathBuf,
+    /// Its name in the document, instead of the file's own
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Its media type; without it guessed from the name
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Keep it in one block whatever its size, for JavaScript to read
+    #[arg(long)]
+    pub(crate) single_block: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesGetArgs {
+    /// Id of the document
+    pub(crate) id: String,
+    /// Name of the file
+    pub(crate) name: String,
+    /// Where to write it, only put in place when it is complete; `-` or nothing writes to stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Only these bytes: START..END, either of which may be missing; END is not included
+    #[arg(long, value_name = "RANGE", value_parser = range)]
+    pub(crate) range: Option<std::ops::Range<u64>>,
+    /// Only what is here already
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesListArgs {
+    /// Id of the document
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesRemoveArgs {
+    /// Id of the document
+    pub(crate) id: String,
+    /// Names of the files
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// Reads `START..END`.
+fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let bound = |text: &str, missing: u64| match text {
+        "" => Ok(missing),
+        text => text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a number of bytes")),
+    };
+    let (start, end) = text
+        .split_once("..")
+        .ok_or_else(|| "a range is START..END".to_owned())?;
+    let (start, end) = (bound(start, 0)?, bound(end, u64::MAX)?);
+    if start > end {
+        return Err("a range begins before it ends".to_owned());
+    }
+    Ok(start..end)
 }
 
 /// Reads a time span in seconds, with a fraction if wanted.

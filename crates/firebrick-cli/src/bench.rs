@@ -4,6 +4,7 @@
 //! has its own peak of memory, and nothing that another one left behind. So has what needs a cold
 //! process (opening, gets after reopening).
 
+mod files;
 mod workloads;
 
 use std::ffi::OsString;

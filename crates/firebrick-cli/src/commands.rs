@@ -2,6 +2,7 @@
 
 pub(crate) mod documents;
 pub(crate) mod export;
+pub(crate) mod files;
 mod graph;
 pub(crate) mod import;
 pub(crate) mod keys;

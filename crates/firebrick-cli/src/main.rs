@@ -74,6 +74,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Remotes => commands::remotes::list(global, output).await,
         Command::Sync(args) => commands::sync::run(args, global, output).await,
         Command::Status => commands::remotes::status(global, output).await,
+        Command::Files(command) => commands::files::run(command, global, output).await,
         Command::Keys(command) => commands::keys::run(command, global, output).await,
         Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,

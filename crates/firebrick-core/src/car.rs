@@ -64,11 +64,16 @@ pub fn encode<'a>(roots: &[Cid], blocks: impl IntoIterator<Item = &'a Block>) ->
     write_varint(&mut out, header.len());
     out.extend_from_slice(&header);
     for block in blocks {
-        write_varint(&mut out, cid::BINARY_LEN + block.bytes.len());
-        out.extend_from_slice(&block.cid.to_bytes());
+        write_section_head(&mut out, &block.cid, block.bytes.len());
         out.extend_from_slice(&block.bytes);
     }
     out
+}
+
+/// What stands before the bytes of a block.
+pub(crate) fn write_section_head(out: &mut Vec<u8>, cid: &Cid, len: usize) {
+    write_varint(out, cid::BINARY_LEN + len);
+    out.extend_from_slice(&cid.to_bytes());
 }
 
 /// What a block adds to the length of a CAR.

@@ -40,9 +40,14 @@ pub enum EnvelopeError {
 /// The nonce for these plain bytes: their multihash folded into 12 bytes.
 #[must_use]
 pub fn iv(plain: &[u8]) -> [u8; IV_LEN] {
-    let digest: [u8; 32] = Sha256::digest(plain).into();
+    iv_of(&Sha256::digest(plain).into())
+}
+
+/// The nonce for plain bytes with this SHA-256 digest, such as that of a CAR's name.
+#[must_use]
+pub fn iv_of(digest: &[u8; 32]) -> [u8; IV_LEN] {
     let mut iv = [0; IV_LEN];
-    for (at, byte) in [0x12, 0x20].iter().chain(&digest).enumerate() {
+    for (at, byte) in [0x12, 0x20].iter().chain(digest).enumerate() {
         iv[at % IV_LEN] ^= byte;
     }
     iv

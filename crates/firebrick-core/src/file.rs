@@ -1,14 +1,24 @@
 //! Files of documents (format §4.5): one raw block each, in a file CAR beside the ledger's CARs.
+//!
+//! A large file may be cut into pieces instead, see [`Manifest`]; that form is our own.
+
+mod manifest;
+mod parts;
 
 use bytes::Bytes;
 use hashbrown::HashSet;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Block;
-use crate::cbor::Link;
+use crate::cbor::{Link, Value};
 use crate::cid::{Cid, Codec};
+use crate::document;
 use crate::group::{Car, salt};
 use crate::keys::SaltKey;
+
+pub use manifest::{MAX_PIECE_BYTES, MAX_PIECES, Manifest, ManifestError, Piece};
+pub use parts::Parts;
 
 /// The document field with encrypted files.
 pub const FILES: &str = "_files";
@@ -19,7 +29,7 @@ pub const PUBLIC_FILES: &str = "_publicFiles";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileMeta {
-    /// The content's raw block.
+    /// The content's raw block, or the block of the [`Manifest`] that lists its pieces.
     pub cid: Link,
     /// The file CAR that holds it: a list with one link.
     pub car: Vec<Link>,
@@ -31,6 +41,111 @@ pub struct FileMeta {
     /// Milliseconds since the Unix epoch.
     #[serde(default)]
     pub last_modified: i64,
+}
+
+impl FileMeta {
+    /// The block that the entry names, if it is one of this format.
+    #[must_use]
+    pub fn content(&self) -> Option<Cid> {
+        self.cid.cid()
+    }
+
+    /// The CAR that holds it.
+    #[must_use]
+    pub fn car(&self) -> Option<Cid> {
+        match self.car.as_slice() {
+            [car] => car.cid(),
+            _ => None,
+        }
+    }
+
+    /// Whether the content is cut into pieces, which a [`Manifest`] lists.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.content()
+            .is_some_and(|cid| cid.codec() == Codec::DagCbor)
+    }
+
+    /// As it stands in a document.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let car = self.car.iter().cloned().map(Value::Link).collect();
+        let fields = [
+            ("cid", Value::Link(self.cid.clone())),
+            ("car", Value::List(car)),
+            ("size", Value::Int(self.size.into())),
+            ("type", Value::Text(self.media_type.clone())),
+            ("lastModified", Value::Int(self.last_modified.into())),
+        ];
+        Value::Map(fields.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// Reads what stands in a document; `None` if it is something else.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let int = |key: &str| match value.get(key)? {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        };
+        let (Value::Link(cid), Value::List(car)) = (value.get("cid")?, value.get("car")?) else {
+            return None;
+        };
+        let link = |value: &Value| match value {
+            Value::Link(link) => Some(link.clone()),
+            _ => None,
+        };
+        Some(Self {
+            cid: cid.clone(),
+            car: car.iter().map(link).collect::<Option<_>>()?,
+            size: int("size")?.try_into().ok()?,
+            media_type: match value.get("type") {
+                Some(Value::Text(text)) => text.clone(),
+                _ => String::new(),
+            },
+            last_modified: int("lastModified")
+                .and_then(|number| number.try_into().ok())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// A file of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Whether it is one of [`PUBLIC_FILES`].
+    pub public: bool,
+    /// What the document says about it.
+    pub meta: FileMeta,
+}
+
+/// The files of a document block, without what is malformed; fast when there are none.
+#[must_use]
+pub fn entries(document: &[u8]) -> Vec<Entry> {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(rename = "_files", default)]
+        files: Value,
+        #[serde(rename = "_publicFiles", default)]
+        public: Value,
+    }
+    let mentions = |field: &str| memmem::find(document, field.as_bytes()).is_some();
+    if !mentions(FILES) && !mentions(PUBLIC_FILES) {
+        return Vec::new();
+    }
+    let Ok(Some(Fields { files, public })) = document::decode(document) else {
+        return Vec::new();
+    };
+    let mut entries = Vec::new();
+    for (field, public) in [(files, false), (public, true)] {
+        let Value::Map(files) = field else { continue };
+        entries.extend(files.into_iter().filter_map(|(name, value)| {
+            let meta = FileMeta::from_value(&value)?;
+            Some(Entry { name, public, meta })
+        }));
+    }
+    entries
 }
 
 /// The URL that JavaScript shows for a file of [`PUBLIC_FILES`]. It is not stored.
@@ -60,11 +175,24 @@ pub fn car_salted<'a>(
     key: &SaltKey,
 ) -> Car {
     let mut blocks = once(added);
-    // JavaScript tries to read every block as dag-cbor; nothing in dag-cbor begins with this byte.
-    let mut content = vec![0xff];
-    content.extend(salt(key, blocks.iter().map(|block| &block.cid)));
-    blocks.push(block(content));
+    blocks.push(salt_block(key, blocks.iter().map(|block| &block.cid)));
     Car::new(roots, &blocks)
+}
+
+fn salt_block<'a>(key: &SaltKey, cids: impl IntoIterator<Item = &'a Cid>) -> Block {
+    // JavaScript tries to read every block as dag-cbor; nothing in dag-cbor begins with this byte.
+    let mut content = vec![SALT_MARK];
+    content.extend(salt(key, cids));
+    block(content)
+}
+
+/// The first byte of a salt block.
+const SALT_MARK: u8 = 0xff;
+
+/// Whether these are the bytes of a block that only salts a CAR.
+#[must_use]
+pub fn is_salt(bytes: &[u8]) -> bool {
+    bytes.len() == 17 && bytes[0] == SALT_MARK
 }
 
 fn once<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Vec<Block> {
@@ -127,5 +255,34 @@ mod tests {
         };
         let bytes = crate::cbor::to_vec(&meta).unwrap();
         assert_eq!(crate::cbor::from_slice::<FileMeta>(&bytes).unwrap(), meta);
+        let value: Value = crate::cbor::from_slice(&bytes).unwrap();
+        assert_eq!(value, meta.to_value());
+        assert_eq!(FileMeta::from_value(&value), Some(meta));
+    }
+
+    #[test]
+    fn what_is_malformed_hides_nothing_else() {
+        let meta = FileMeta {
+            cid: block("x").cid.into(),
+            car: vec![Cid::of(Codec::Car, b"x").into()],
+            size: 1,
+            media_type: String::new(),
+            last_modified: 0,
+        };
+        let files = [
+            ("good".to_owned(), meta.to_value()),
+            ("bad".to_owned(), Value::Int(1)),
+        ];
+        let fields = [
+            (FILES.to_owned(), Value::Map(files.into())),
+            (PUBLIC_FILES.to_owned(), Value::Text("no map".into())),
+        ];
+        let document = document::encode("a", &Value::Map(fields.into())).unwrap();
+        let found = entries(&document.bytes);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].name.as_str(), &found[0].meta), ("good", &meta));
+        let without = document::encode("a", &Value::Map([].into())).unwrap();
+        assert_eq!(entries(&without.bytes), []);
+        assert_eq!(entries(b"_files"), []);
     }
 }

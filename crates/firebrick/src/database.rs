@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::env::RealEnv;
 use crate::error::{Error, Result};
+use crate::files::{FileSource, Files};
 use crate::index::{Index, IndexInfo};
 use crate::keys::{KeyRing, Keys};
 use crate::ledger::{Ledger, Parts, Pipeline, Put, Written};
@@ -222,12 +223,54 @@ impl Database {
     /// [`Error::MissingBlock`] if the document exists but has not arrived here yet,
     /// [`Error::Document`] if it does not fit the type.
     pub async fn get<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>> {
-        let ledger = &self.inner.ledger;
-        ledger.ensure_open()?;
-        match ledger.link(&ledger.snapshot(), id)? {
-            Some(cid) => Ok(document::decode(&ledger.read(id, cid)?)?),
+        match self.inner.ledger.document(id)? {
+            Some(bytes) => Ok(document::decode(&bytes)?),
             None => Ok(None),
         }
+    }
+
+    /// The files of a document, which need not exist yet.
+    #[must_use]
+    pub fn files(&self, id: &str) -> Files {
+        Files::new(&self.inner.ledger, self.inner.durability, id)
+    }
+
+    /// [`Database::put`] that keeps files: the document gets those given here beside those that its
+    /// present version has. A plain `put` replaces the whole document, its list of files
+    /// included, as in the format. A document that brings a field `_files` of its own keeps only
+    /// what stands there.
+    ///
+    /// ```
+    /// use firebrick::{Database, FileSource};
+    /// # #[derive(serde::Serialize)] struct Note { _id: String, text: String }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), firebrick::Error> {
+    /// let db = Database::memory("notes").await?;
+    /// let mut note = Note { _id: "n1".into(), text: "see photo".into() };
+    /// db.put_with_files(&note, [("photo.jpg", FileSource::bytes("…"))]).await?;
+    /// note.text = "see photos".into();
+    /// db.put_with_files(&note, [("other.jpg", FileSource::bytes("……"))]).await?;
+    /// assert_eq!(db.files("n1").list().await?.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::put`] and [`Files::put`].
+    pub async fn put_with_files<T, N, S>(
+        &self,
+        document: &T,
+        files: impl IntoIterator<Item = (N, S)>,
+    ) -> Result<Written>
+    where
+        T: Serialize + ?Sized,
+        N: Into<String>,
+        S: Into<FileSource>,
+    {
+        self.inner.ledger.ensure_writable()?;
+        let Put { id, block, .. } = self.encode(document)?;
+        let files = files.into_iter();
+        let files = files.map(|(name, source)| (name.into(), source.into()));
+        let files: Vec<(String, FileSource)> = files.collect();
+        self.files(&id).write_with(&block.bytes, files).await
     }
 
     /// All documents of the present version, in order of their ids.

@@ -38,6 +38,42 @@ pub enum Error {
         /// The document that it belongs to, if it is a document's.
         id: Option<String>,
     },
+    /// The source of a file failed. Nothing of it was stored.
+    #[error(
+        "the source of file {name:?} failed after {after} bytes: {source}; nothing of it was stored, so it can be tried again"
+    )]
+    FileSource {
+        /// The file's name.
+        name: String,
+        /// Bytes that it gave before.
+        after: u64,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file is longer than its form allows. Nothing of it was stored.
+    #[error("file {name:?} is longer than the {limit} bytes that {form} can hold")]
+    FileTooLarge {
+        /// The file's name.
+        name: String,
+        /// The most bytes.
+        limit: u64,
+        /// The form: a single block, or pieces.
+        form: &'static str,
+    },
+    /// The content of a file is neither here nor, at the moment, at an attached remote.
+    #[error(
+        "the content of file {name:?} of document {id:?} is not here ({tried}); attach a remote that has it, and read again"
+    )]
+    MissingFile {
+        /// The document.
+        id: String,
+        /// The file's name.
+        name: String,
+        /// The block that is missing.
+        cid: Cid,
+        /// What each remote said.
+        tried: String,
+    },
     /// Data that passed its hash but does not have the form that it must have.
     #[error("the ledger holds a malformed {what}: {cause}")]
     Malformed {

@@ -28,6 +28,7 @@ pub use self::put::Written;
 pub(crate) use self::source::{Source, missing_document};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::files::Exchange;
 use crate::index::{IndexSet, Indexes};
 use crate::keys::KeyRing;
 use crate::store::Store;
@@ -73,6 +74,8 @@ pub(crate) struct Ledger {
     pub(crate) turn: tokio::sync::Mutex<()>,
     origins: Mutex<Option<Vec<String>>>,
     pub(crate) indexes: Indexes,
+    /// Where contents of files come from that are not here.
+    pub(crate) files: Exchange,
     writer: Mutex<Writer>,
     snapshot: RwLock<Arc<Snapshot>>,
     moved: watch::Sender<u64>,
@@ -116,6 +119,7 @@ impl Ledger {
             turn: tokio::sync::Mutex::default(),
             origins: Mutex::default(),
             indexes: Indexes::load(parts.indexes, &parts.store)?,
+            files: Exchange::default(),
             writer: Mutex::new(Writer {
                 head,
                 tree,
@@ -142,6 +146,15 @@ impl Ledger {
     /// The writer's version, which may be ahead of the published one by what is not synced yet.
     pub(crate) fn newest(&self) -> Arc<Snapshot> {
         self.as_writer(|writer| self.snapshot_of(writer))
+    }
+
+    /// The block of a document's present version; `None` if there is none.
+    pub(crate) fn document(&self, id: &str) -> Result<Option<Bytes>> {
+        self.ensure_open()?;
+        match self.link(&self.snapshot(), id)? {
+            Some(cid) => self.read(id, cid).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The link of a document in this version, also that of a tombstone.

@@ -30,6 +30,7 @@ mod database;
 mod document;
 pub mod env;
 mod error;
+mod files;
 pub mod gateway;
 mod history;
 mod index;
@@ -53,6 +54,7 @@ pub use conflict::{Conflict, ConflictVersion, Conflicted, Why};
 pub use database::{Database, Stats};
 pub use document::Document;
 pub use error::{Error, Result};
+pub use files::{FileInfo, FileReader, FileSource, Files};
 pub use history::{Content, Events, History, Log, LogEntry, Version, Versions};
 pub use index::{Emit, Index, IndexInfo, IndexStatus};
 pub use keys::{KeyInfo, KeyOrigin, KeyStore, Keybag, Keys, MemoryKeyStore};
@@ -62,8 +64,8 @@ pub use query::{Delta, Explain, IndexRow, LiveQuery, Page, Query, QueryRows};
 pub use read::{AllDocs, Change, Changes, Row, Rows};
 pub use subscribe::{ChangeSet, DocChange, Event, Origin, Subscription};
 pub use tracker::{
-    Attachment, CloseReport, DetachReport, Join, Missing, Pending, Receipt, Remote, RemoteStatus,
-    State, Traffic,
+    Attachment, CloseReport, DetachReport, FileStatus, Join, Missing, MissingFile, Pending,
+    Receipt, Remote, RemoteStatus, State, Traffic,
 };
 pub use transaction::{Expected, Transaction, Versioned};
 pub use view::{Diff, Diffs, DocDiff, View};
@@ -83,4 +85,6 @@ mod guide {
     mod queries {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
+    #[doc = include_str!("../../../docs/guide/src/files.md")]
+    mod files {}
 }

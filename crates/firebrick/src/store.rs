@@ -5,6 +5,7 @@
 //! [`MemoryStore`] keeps everything in memory, [`LogStore`] in a directory, and [`SimStore`] is for
 //! tests: it crashes and fails on demand.
 
+mod blob;
 mod checkpoint;
 mod descriptor;
 mod disk;
@@ -27,6 +28,7 @@ use std::fmt;
 use bytes::Bytes;
 use firebrick_core::{Block, Cid};
 
+pub use blob::{Blob, BlobWriter, StagedBlob};
 pub(crate) use descriptor::fingerprint;
 pub use error::StoreError;
 pub use log::{Compaction, LogOptions, LogStore, Verification};
@@ -121,6 +123,32 @@ pub trait Store: Send + Sync + 'static {
     /// As for [`block`](Store::block), for the first block that fails.
     fn blocks(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         cids.iter().map(|cid| self.block(cid)).collect()
+    }
+
+    /// Begins to write a large block in a place of its own, so that it need not be in memory as a
+    /// whole; `None` if this store keeps all blocks alike.
+    ///
+    /// # Errors
+    /// If the disk fails, or the store can't be changed.
+    fn stage_blob(&self) -> Result<Option<BlobWriter>, StoreError> {
+        Ok(None)
+    }
+
+    /// Makes blobs visible under their CIDs. When it returns, they survive a loss of power, so
+    /// what refers to them may be committed.
+    ///
+    /// # Errors
+    /// If the disk fails; some may be visible then, which does no harm.
+    fn keep_blobs(&self, _blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Opens a block that was written as a blob.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is damaged; writing it again heals it.
+    fn blob(&self, _cid: &Cid) -> Result<Option<Blob>, StoreError> {
+        Ok(None)
     }
 
     /// Applies a commit. When it returns, the commit is visible to readers and survives the death

@@ -9,6 +9,7 @@
 
 mod attachment;
 mod cars;
+mod files;
 mod groups;
 mod pull;
 mod push;
@@ -29,7 +30,9 @@ use tokio::sync::{Notify, watch};
 
 pub use self::attachment::{Attachment, CloseReport, DetachReport, Receipt};
 pub use self::remote::{Join, Remote};
-pub use self::status::{Missing, Pending, RemoteStatus, State, Traffic};
+pub use self::status::{FileStatus, Missing, MissingFile, Pending, RemoteStatus, State, Traffic};
+
+pub(crate) use self::timed::Timed;
 
 use self::record::{RECORDS, Record, record_key};
 use crate::env::Env;
@@ -54,7 +57,9 @@ struct Shared {
     acked: watch::Sender<Vec<Cid>>,
     /// The error behind [`State::Failed`], if a gateway gave it.
     failure: Mutex<Option<GatewayError>>,
-    wake: Notify,
+    wake: Arc<Notify>,
+    /// Contents of files are fetched without being asked for.
+    prefetch: bool,
     /// About to stop: what is left behind is to be readable for everybody.
     leaving: AtomicBool,
     stop: watch::Sender<Stop>,
@@ -204,6 +209,7 @@ impl Trackers {
         record.url = url.to_owned();
         record.remembered |= remote.remember;
         record.merge |= remote.join == Join::Merge;
+        record.prefetch = remote.prefetch;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             url: url.to_owned(),
@@ -213,7 +219,8 @@ impl Trackers {
             rounds: watch::Sender::new(Round::default()),
             acked: watch::Sender::new(record.acked.clone()),
             failure: Mutex::default(),
-            wake: Notify::new(),
+            wake: Arc::new(Notify::new()),
+            prefetch: remote.prefetch,
             leaving: AtomicBool::new(false),
             stop: watch::Sender::new(Stop::Run),
             ledger: Arc::downgrade(&self.ledger),
@@ -251,6 +258,7 @@ impl Trackers {
             let remote = Remote::url(&record.url)?
                 .name(name)
                 .remember(true)
+                .prefetch_files(record.prefetch)
                 .join(join);
             self.attach(&remote)?;
         }

@@ -148,6 +148,18 @@ Examples:
 
 Ends when everything stored here is on the remotes, and everything there is here.";
 
+pub(super) const FILES: &str = "\
+Examples:
+  firebrick files put holiday photo.jpg
+  firebrick files list holiday
+  firebrick files get holiday photo.jpg -o copy.jpg
+  firebrick files get holiday film.mp4 --range 0..1000 | file -
+  tar c folder | firebrick files put backup - --name folder.tar
+
+Files up to 16 MiB are single blocks, which JavaScript reads; longer ones are cut into pieces
+unless --single-block says otherwise. Contents come from the remotes when they are read.
+`put` of a document replaces its list of files too: keep `_files` in it to keep them.";
+
 pub(super) const KEYS: &str = "\
 Examples:
   firebrick keys list

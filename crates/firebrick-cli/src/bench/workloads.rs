@@ -68,6 +68,7 @@ pub(super) const ALL: &[(&str, Work)] = &[
         Box::pin(first_sync(bed, "folder", Written::Bulk))
     }),
     ("merge-100", |bed| Box::pin(merge(bed))),
+    ("files", |bed| Box::pin(super::files::files(bed))),
 ];
 
 impl Bed {
@@ -80,7 +81,15 @@ impl Bed {
         }
     }
 
-    async fn open(&self, name: &str) -> Result<Database> {
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    pub(super) fn remote(&self, name: &str) -> String {
+        format!("file://{}", self.dir.join(name).display())
+    }
+
+    pub(super) async fn open(&self, name: &str) -> Result<Database> {
         open(&self.dir.join(name)).await
     }
 

@@ -18,6 +18,11 @@ impl From<Error> for Failure {
             Error::Gateway(error) => gateway(&error, message),
             Error::MissingBlock { .. } => Failure::new(Exit::NotFound, "missing_block", message)
                 .hint("`firebrick sync` fetches it as soon as a remote has it; everything else can be read"),
+            Error::MissingFile { .. } => Failure::new(Exit::NotFound, "missing_file", message)
+                .hint("it comes as soon as a remote has it; `firebrick remotes` lists yours"),
+            Error::FileSource { .. } => Failure::new(Exit::BadInput, "bad_file", message),
+            Error::FileTooLarge { .. } => Failure::new(Exit::BadInput, "too_large", message)
+                .hint("without --single-block it is cut into pieces"),
             Error::Malformed { .. } => Failure::new(Exit::Store, "malformed", message),
             Error::NeedsKey { .. } => Failure::new(Exit::Store, "needs_key", message)
                 .hint("there: firebrick keys export; here: firebrick keys import, or attach --key"),

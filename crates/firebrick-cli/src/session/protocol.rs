@@ -3,6 +3,9 @@
 
 use std::ops::Bound;
 
+use std::path::PathBuf;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,6 +88,27 @@ pub(crate) enum Request {
     Status,
     Keys {
         action: KeyAction,
+    },
+    /// Attaches the file at a path, or what stdin gives.
+    FilesPut {
+        id: String,
+        name: String,
+        path: Option<PathBuf>,
+        content_type: String,
+        single_block: bool,
+    },
+    FilesGet {
+        id: String,
+        name: String,
+        start: u64,
+        end: u64,
+    },
+    FilesList {
+        id: String,
+    },
+    FilesRemove {
+        id: String,
+        name: String,
     },
 }
 
@@ -242,6 +266,22 @@ pub(crate) enum Reply {
     Key {
         key: Secret,
     },
+    Files {
+        files: Vec<Value>,
+    },
+    /// The file that the request is about.
+    File {
+        file: Value,
+    },
+    /// Bytes that were read so far.
+    FileProgress {
+        bytes: u64,
+    },
+    /// The next bytes of a content.
+    FilePart {
+        #[serde(with = "base64")]
+        bytes: Bytes,
+    },
     Done,
     Failed(Failure),
 }
@@ -252,6 +292,23 @@ pub(crate) enum RowChange {
     Added,
     Removed,
     Updated,
+}
+
+/// Bytes in a line of JSON.
+mod base64 {
+    use bytes::Bytes;
+    use data_encoding::BASE64;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = BASE64.decode(text.as_bytes());
+        bytes.map(Bytes::from).map_err(D::Error::custom)
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

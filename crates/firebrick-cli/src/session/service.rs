@@ -1,6 +1,7 @@
 //! What the requests do to an open database. The same code answers this process's own commands
 //! and those of others.
 
+mod files;
 mod listing;
 mod past;
 mod queries;
@@ -192,6 +193,29 @@ impl Service {
                     .await
             }
             Request::Keys { action } => self.keys(action, asker).await,
+            Request::FilesPut {
+                id,
+                name,
+                path,
+                content_type,
+                single_block,
+            } => {
+                let file = files::NewFile {
+                    name,
+                    path,
+                    content_type,
+                    single_block,
+                };
+                self.files_put(&id, file, asker).await
+            }
+            Request::FilesGet {
+                id,
+                name,
+                start,
+                end,
+            } => self.files_get(&id, &name, start..end, asker).await,
+            Request::FilesList { id } => self.files_list(&id, asker).await,
+            Request::FilesRemove { id, name } => self.files_remove(&id, &name, asker).await,
         }
     }
 

@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod demo;
 mod documents;
+mod files;
 mod holder;
 mod keys;
 mod manual;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use firebrick_core::Cid;
 use firebrick_core::envelope::{self, EnvelopeError};
 use firebrick_core::keys::{Key, KeyId, KeySet, SaltKey};
 use tokio::sync::watch;
@@ -192,6 +193,22 @@ impl KeyRing {
     /// What makes the names of our CARs unguessable; `None` for an insecure ledger.
     pub(crate) fn salt_key(&self) -> Option<SaltKey> {
         self.read(|keys| keys.default_key().salt_key())
+    }
+
+    /// What any of our keys adds to the names of CARs.
+    pub(crate) fn salt_keys(&self) -> Vec<Option<SaltKey>> {
+        let all = |keys: &KeySet| keys.keys().iter().map(|key| Some(key.salt_key())).collect();
+        // Those who write without salts have no key, or are JavaScript.
+        let mut salts: Vec<_> = self.read(all).unwrap_or_default();
+        salts.push(None);
+        salts
+    }
+
+    /// [`seal`](Self::seal) for a CAR whose name is known: saves hashing it once more.
+    pub(crate) fn seal_named(&self, car: &Cid, plain: Bytes) -> Bytes {
+        let iv = envelope::iv_of(car.digest());
+        self.read(|keys| Bytes::from(envelope::seal_with_iv(&plain, keys.default_key(), &iv)))
+            .unwrap_or(plain)
     }
 
     /// Decrypts a CAR of a remote. An insecure ledger's CARs are plain.

@@ -6,6 +6,8 @@
 //! log/00000001.fbl   the log: one frame per commit, appended by one write
 //! checkpoint         where the index ends, the head and the private state
 //! index/00000001.run the block index: immutable sorted runs
+//! files/<name>       large blocks, one each (see `blob`)
+//! incoming/          those that are being written
 //! ```
 //!
 //! The log is the truth, and everything else can be made again from it. A commit is one append and a
@@ -13,6 +15,7 @@
 //! delta as a sorted run and replaces the checkpoint; opening reads the checkpoint and the frames
 //! after it, never the data before.
 
+mod blobs;
 mod compact;
 mod maintain;
 mod read;
@@ -37,7 +40,7 @@ use super::frame::{MAX_SEGMENT_BYTES, Seed};
 use super::index::{Delta, Index};
 use super::recover::{Recovered, Source};
 use super::vault::{Name, StoreKey, Vault};
-use super::{Commit, Store, StoreError, StoreStats, memory};
+use super::{Blob, BlobWriter, Commit, StagedBlob, Store, StoreError, StoreStats, memory};
 pub use compact::Compaction;
 use maintain::Maintenance;
 use read::Segments;
@@ -233,6 +236,8 @@ impl LogStore {
         };
         disk.create_directories(&["log", "index"])
             .map_err(|e| StoreError::io("make the directories of the store", e))?;
+        blobs::remove_unfinished(&*disk)
+            .map_err(|e| StoreError::io("remove files that were never finished", e))?;
         Self::start(disk, vault, descriptor, options, Some(lock))
     }
 
@@ -402,13 +407,22 @@ fn fresh_random<const N: usize>() -> Result<[u8; N], StoreError> {
 /// Removes the files of a store whose description is gone already.
 fn erase(disk: &dyn Disk) -> Result<(), StoreError> {
     let erase = || {
-        for (directory, suffix) in [("log", ".fbl"), ("index", ".run")] {
+        for (directory, suffix) in [
+            ("log", ".fbl"),
+            ("index", ".run"),
+            (blobs::DIRECTORY, ""),
+            (blobs::UNFINISHED, ""),
+        ] {
             for name in disk.list(directory)? {
                 if name.ends_with(suffix) {
                     disk.remove(&format!("{directory}/{name}"))?;
                 }
             }
-            disk.sync_directory(directory)?;
+            match disk.sync_directory(directory) {
+                // A store without large blocks has no directory for them.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
             disk.remove_directory(directory)?;
         }
         for file in [super::checkpoint::FILE, descriptor::FILE] {
@@ -452,6 +466,18 @@ impl Store for LogStore {
 
     fn blocks(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.read_many(cids)
+    }
+
+    fn stage_blob(&self) -> Result<Option<BlobWriter>, StoreError> {
+        self.stage().map(Some)
+    }
+
+    fn keep_blobs(&self, blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+        self.keep(blobs)
+    }
+
+    fn blob(&self, cid: &Cid) -> Result<Option<Blob>, StoreError> {
+        self.open_blob(cid)
     }
 
     fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Sealing what goes to the disk.
 //!
-//! From the caller's store key and the store's salt come three subkeys (HKDF-SHA256): one seals
-//! metadata, one seals blocks, one makes names. Each store has its own salt, so stores that share a
+//! From the caller's store key and the store's salt come subkeys (HKDF-SHA256): one seals metadata,
+//! one seals blocks, one makes names, and one makes the keys of files beside the log. Each store has its own salt, so stores that share a
 //! store key share nothing else.
 //!
 //! **Names.** A block's CID is a hash of its plaintext, so whoever sees it can test guesses. On the
@@ -80,6 +80,7 @@ pub(crate) struct Vault {
     /// `None` in a store without encryption, which has the same layout but no tags.
     ciphers: Option<Ciphers>,
     names: Aes256,
+    files: Zeroizing<[u8; 32]>,
     check: [u8; 16],
     nonce_prefix: [u8; 4],
     nonce_counter: AtomicU64,
@@ -120,6 +121,7 @@ impl Vault {
                 blocks: Aes256Gcm::new(&(*subkey("blocks")).into()),
             }),
             names: Aes256::new(&(*subkey("names")).into()),
+            files: subkey("files"),
             check,
             nonce_prefix: [a, b, c, d],
             nonce_counter: AtomicU64::new(u64::from_le_bytes(counter)),
@@ -151,6 +153,16 @@ impl Vault {
         block.0[0] ^= cid.codec() as u8;
         self.names.encrypt_block(&mut block);
         u128::from_be_bytes(block.0)
+    }
+
+    /// The cipher of one file beside the log, which has a salt of its own. There is one in a store
+    /// without encryption too: its key is no secret, but its tags find damage.
+    pub(crate) fn file_cipher(&self, salt: &[u8; 32]) -> Aes256Gcm {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(salt), &*self.files)
+            .expand(b"firebrick file 1", &mut *key)
+            .expect("32 bytes is a valid length for HKDF");
+        Aes256Gcm::new(&(*key).into())
     }
 
     /// A nonce that was never used before under the metadata key.
@@ -241,7 +253,7 @@ fn block_nonce(name: Name) -> [u8; NONCE_BYTES] {
     nonce
 }
 
-fn seal(
+pub(crate) fn seal(
     cipher: &Aes256Gcm,
     nonce: &[u8; NONCE_BYTES],
     associated: &[u8],
@@ -254,7 +266,7 @@ fn seal(
     out.extend_from_slice(&tag);
 }
 
-fn open<'a>(
+pub(crate) fn open<'a>(
     cipher: &Aes256Gcm,
     nonce: &[u8; NONCE_BYTES],
     associated: &[u8],

@@ -7,6 +7,7 @@ use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid, car, cid::Codec, document, genesis, group};
 use hashbrown::{HashMap, HashSet};
 
+use super::files::{Owed, files_of};
 use super::groups::{self, Group};
 use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, car_key, encode_list};
@@ -33,6 +34,8 @@ struct Parcel {
     bytes: usize,
     seen: HashSet<Cid>,
     documents: u64,
+    /// Of the documents that were added lately.
+    files: Vec<Owed>,
 }
 
 impl Parcel {
@@ -61,12 +64,16 @@ impl Task {
         let lacking = self.lacking(&snapshot).await?;
         let wants = self.wants();
         if !lacking.is_empty() {
-            let (car, _) = self.send().await?;
-            self.announce(Some(car), wants).await?;
+            if let Some((car, _)) = self.send().await? {
+                self.announce(Some(car), wants).await?;
+            }
         } else if again && !snapshot.head.is_empty() {
             let car = match self.announced_with(&snapshot.head)? {
                 Some(car) => car,
-                None => self.send().await?.0,
+                None => match self.send().await? {
+                    Some((car, _)) => car,
+                    None => return Ok(()),
+                },
             };
             self.announce(Some(car), wants).await?;
         } else if wants != self.wants_told {
@@ -115,6 +122,7 @@ impl Task {
             let gone = |car: &&Cid| !self.there.contains(*car) && self.cars.contains_key(*car);
             lost.extend(live.filter(gone).copied());
         }
+        self.restore_files(&listing.wants).await?;
         let mut complete = true;
         for car in lost {
             let now = self.shared.env.now();
@@ -181,7 +189,9 @@ impl Task {
             .troubles
             .iter()
             .filter(|(_, trouble)| trouble.tries >= 2);
-        let mut wants: Vec<Cid> = asking.map(|(car, _)| *car).collect();
+        let files = self.files.peer.missing().into_iter();
+        let files = files.map(|lack| lack.wanted.item.car);
+        let mut wants: Vec<Cid> = asking.map(|(car, _)| *car).chain(files).collect();
         wants.sort_unstable();
         wants.truncate(WANTS_MAX);
         wants
@@ -200,10 +210,11 @@ impl Task {
 
     /// Uploads the events that the remote lacks and the shards of the tree; the last CAR has the
     /// header that lists everything. Returns that CAR, which nothing refers to yet, and its head.
+    /// `None` if so many contents of files go first that the rest is for the next round.
     ///
     /// The snapshot is taken here: what is lacking must be asked of the very version that is sent,
     /// as writers go on meanwhile.
-    async fn send(&mut self) -> Result<(Cid, Vec<Cid>)> {
+    async fn send(&mut self) -> Result<Option<(Cid, Vec<Cid>)>> {
         let snapshot = &*self.ledger.saved_snapshot()?;
         let lacking = self.lacking(snapshot).await?;
         self.progress.to_push = lacking.len() as u64;
@@ -214,6 +225,9 @@ impl Task {
         }
         for events in lacking.chunks(EVENTS_AT_ONCE) {
             self.gather(events, &mut parcel)?;
+            if !self.send_files(std::mem::take(&mut parcel.files)).await? {
+                return Ok(None);
+            }
             if parcel.bytes >= CAR_BYTES {
                 self.stage(parcel.take()).await?;
             } else {
@@ -238,7 +252,7 @@ impl Task {
         let car = self.commit(snapshot, parcel).await?;
         self.record.acked = clock::join(&self.ledger.source, &self.record.acked, &snapshot.head)?;
         self.record.base = Some(snapshot.tree.root());
-        Ok((car, snapshot.head.clone()))
+        Ok(Some((car, snapshot.head.clone())))
     }
 
     /// Documents and events. A document that never arrived here cannot be sent; its event goes all
@@ -246,7 +260,7 @@ impl Task {
     fn gather(&self, events: &[Cid], parcel: &mut Parcel) -> Result<()> {
         for cid in events {
             let event = self.ledger.source.event(cid)?;
-            for (_, value) in event.puts() {
+            for (id, value) in event.puts() {
                 if parcel.seen.contains(&value) {
                     continue;
                 }
@@ -254,6 +268,7 @@ impl Task {
                     parcel.documents += u64::from(
                         document::fields_of(&bytes).is_ok() || document::is_tombstone(&bytes),
                     );
+                    parcel.files.extend(files_of(id, &bytes));
                     parcel.add(Block { cid: value, bytes });
                 }
             }
@@ -468,7 +483,9 @@ impl Task {
             {
                 Some((_, car, _)) => *car,
                 None => {
-                    let (car, sent) = self.send().await?;
+                    let Some((car, sent)) = self.send().await? else {
+                        return Ok(());
+                    };
                     self.announce(Some(car), self.wants_told.clone()).await?;
                     if sent != head {
                         // Somebody wrote meanwhile: the next round points.

@@ -5,6 +5,7 @@ use firebrick_core::Cid;
 use firebrick_core::cbor::{self, CborError, Reader, Writer};
 use serde::{Deserialize, Serialize};
 
+use super::files::Owed;
 use super::groups::Group;
 use super::status::Traffic;
 
@@ -36,6 +37,15 @@ pub(super) struct Record {
     /// Slots of earlier openings of this store.
     pub(super) slots: Vec<String>,
     pub(super) traffic: Traffic,
+    /// Contents of files are fetched without being asked for.
+    #[serde(default)]
+    pub(super) prefetch: bool,
+    /// The head whose documents' files were fetched.
+    #[serde(default)]
+    pub(super) prefetched: Vec<Cid>,
+    /// Files whose documents were sent without them.
+    #[serde(default)]
+    pub(super) owed: Vec<Owed>,
 }
 
 impl Record {

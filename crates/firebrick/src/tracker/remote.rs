@@ -32,6 +32,7 @@ pub struct Remote {
     pub(crate) name: Option<String>,
     pub(crate) remember: bool,
     pub(crate) join: Join,
+    pub(crate) prefetch: bool,
 }
 
 #[derive(Clone)]
@@ -60,6 +61,7 @@ impl Remote {
             name: None,
             remember: false,
             join: Join::default(),
+            prefetch: false,
         }
     }
 
@@ -72,6 +74,13 @@ impl Remote {
     /// Attach it again at later openings, see [`Builder::remembered`](crate::Builder::remembered).
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
+        self
+    }
+
+    /// Fetches the contents of all files, so that they can be read offline. Default: each is fetched
+    /// when it is read. [`synced`](crate::Attachment::synced) then waits for those that are there.
+    pub fn prefetch_files(mut self, prefetch: bool) -> Self {
+        self.prefetch = prefetch;
         self
     }
 

@@ -98,6 +98,34 @@ pub struct Traffic {
     pub announces: u64,
 }
 
+/// A file whose content a remote lacks, or holds in a form that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissingFile {
+    /// The document's id.
+    pub id: String,
+    /// The file's name.
+    pub name: String,
+    /// The block that is missing: the content, or a piece of it.
+    pub cid: Cid,
+    /// What is wrong, in words.
+    pub cause: String,
+}
+
+/// Files on their way to and from one remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FileStatus {
+    /// Bytes of contents sent since it was attached.
+    pub bytes_pushed: u64,
+    /// Bytes that the file being sent still has.
+    pub bytes_to_push: u64,
+    /// Bytes of contents that came from here since it was attached.
+    pub bytes_fetched: u64,
+    /// Contents that were asked for and are not there, and those that the remote should have and
+    /// that are not here either; the first hundred. They are looked for again by themselves.
+    pub missing: Vec<MissingFile>,
+}
+
 /// Everything about one attached remote at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoteStatus {
@@ -112,6 +140,8 @@ pub struct RemoteStatus {
     pub pending: Vec<Pending>,
     /// Documents whose blocks have not arrived.
     pub missing_documents: Vec<Missing>,
+    /// Contents of files.
+    pub files: FileStatus,
     /// Totals.
     pub traffic: Traffic,
     /// CAR groups that the remote's data is in now.
@@ -130,6 +160,7 @@ impl RemoteStatus {
             state: State::Connecting,
             pending: Vec::new(),
             missing_documents: Vec::new(),
+            files: FileStatus::default(),
             traffic: Traffic::default(),
             live_groups: 0,
             last_error: None,

@@ -12,12 +12,14 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use hashbrown::{HashMap, HashSet};
 
 use super::cars::{Trouble, TroubleKind};
+use super::files::FileWork;
 use super::pull::{Listing, Pulled};
 use super::record::{CarRecord, Record, car_prefix, record_key};
 use super::status::{Missing, Pending, State};
 use super::timed::Timed;
 use super::{Round, Shared, Stop, malformed};
 use crate::error::{Error, Result};
+use crate::files::Peer;
 use crate::gateway::{Gateway, GatewayError, GatewayErrorKind};
 use crate::ledger::Ledger;
 
@@ -64,6 +66,7 @@ pub(super) struct Task {
     /// Events known to be in the past of the local head.
     pub(super) applied: HashSet<Cid>,
     pub(super) missing: Vec<Missing>,
+    pub(super) files: FileWork,
     /// This writer's slot: an id drawn at this opening, so that a copied store never shares it.
     pub(super) slot: String,
     /// Differs between writers, so that not all tidy up at the same moment.
@@ -111,11 +114,13 @@ impl Task {
         }
         let mut random = [0; 20];
         ledger.env.fill_random(&mut random);
+        let gateway = Timed::new(gateway, Arc::clone(&ledger.env));
+        let peer = Peer::new(shared.name.clone(), gateway.clone(), shared.wake.clone());
         let task = Self {
             slot: slot_id(&random),
             patience: usize::from(random[0] % 16),
             quiet_since: (Vec::new(), ledger.env.now()),
-            gateway: Timed::new(gateway, Arc::clone(&ledger.env)),
+            gateway,
             ledger,
             shared,
             record,
@@ -125,6 +130,7 @@ impl Task {
             learned: HashSet::new(),
             applied: HashSet::new(),
             missing: Vec::new(),
+            files: FileWork::new(peer),
             progress: Progress::default(),
             last_error: None,
             wants_told: Vec::new(),
@@ -143,6 +149,7 @@ impl Task {
             failures: 0,
         };
         task.write_record(&task.record)?;
+        task.ledger.files.join(Arc::clone(&task.files.peer));
         Ok(task)
     }
 
@@ -197,6 +204,7 @@ impl Task {
 
     /// List, pull, push, tidy.
     async fn round(&mut self) -> Result<Pulled> {
+        self.files.begin();
         if !self.prepared {
             self.gateway.prepare().await?;
             self.prepared = true;
@@ -206,6 +214,7 @@ impl Task {
         let listing = self.with_orphans(listing).await?;
         let pulled = self.pull(&listing).await?;
         self.push(&listing, &pulled).await?;
+        self.exchange_files().await?;
         self.tidy(&pulled).await?;
         Ok(pulled)
     }
@@ -218,13 +227,14 @@ impl Task {
             Err(error) => return self.judge_error(error),
         };
         self.failures = 0;
+        self.files.peer.online.store(true, Ordering::Relaxed);
         self.offline_since_ms = None;
         let head = self.ledger.snapshot().head.clone();
         let pushed = head.iter().all(|event| self.record.acked.contains(event));
         let read_only = !pushed && !self.gateway.capabilities().write;
-        let clean = pulled.pending.is_empty() && pushed;
+        let clean = pulled.pending.is_empty() && pushed && !self.files.more;
         let (needs_key, pending) = (pulled.needs_key, pulled.pending);
-        let wait = self.next_look(!pushed && !read_only);
+        let wait = self.next_look((!pushed && !read_only) || self.files.more);
         self.shared.status.send_if_modified(|status| {
             let changed = status.pending != pending;
             status.pending = pending;
@@ -241,7 +251,9 @@ impl Task {
                     self.shared.url
                 ),
             )),
-            None if clean && self.missing.is_empty() => State::UpToDate,
+            None if clean && self.missing.is_empty() && self.record.owed.is_empty() => {
+                State::UpToDate
+            }
             None => self.syncing(),
         };
         (state, clean, wait)
@@ -261,6 +273,8 @@ impl Task {
         // A remote may come back as another one, or emptied.
         self.prepared = false;
         self.audited = false;
+        self.files.forget();
+        self.files.peer.online.store(false, Ordering::Relaxed);
         let state = match error {
             Error::NeedsMerge { .. } => State::NeedsMerge,
             Error::NeedsKey { fingerprint } => State::NeedsKey { fingerprint },
@@ -303,11 +317,15 @@ impl Task {
 
     fn next_look(&self, soon: bool) -> Duration {
         let now = self.shared.env.now();
+        let owed = (!self.record.owed.is_empty()).then(|| self.files.again_at());
         let retry = self
             .troubles
             .values()
-            .map(|trouble| trouble.retry_at.saturating_sub(now))
-            .min();
+            .map(|trouble| trouble.retry_at)
+            .chain(self.files.peer.retry_at())
+            .chain(owed)
+            .min()
+            .map(|at| at.saturating_sub(now));
         let mut wait = self.jitter(LOOK_EVERY);
         if let Some(retry) = retry {
             wait = wait.min(retry.max(Duration::from_millis(5)));
@@ -383,11 +401,12 @@ impl Task {
 
     /// Shows how far the present round has come.
     pub(super) fn show_progress(&self) {
-        let (state, traffic) = (self.syncing(), self.record.traffic);
+        let (state, traffic, files) = (self.syncing(), self.record.traffic, self.file_status());
         self.shared.status.send_if_modified(|status| {
-            let changed = status.state != state;
+            let changed = status.state != state || status.files != files;
             status.state = state;
             status.traffic = traffic;
+            status.files = files;
             changed
         });
     }
@@ -406,6 +425,7 @@ impl Task {
             self.last_error.clone(),
         );
         let (missing, joined) = (self.missing.clone(), self.record.began_apart);
+        let files = self.file_status();
         self.shared.status.send_if_modified(|status| {
             let mut after = status.clone();
             after.state = state;
@@ -413,6 +433,7 @@ impl Task {
             after.live_groups = live;
             after.last_error = error;
             after.missing_documents = missing;
+            after.files = files;
             after.joined = joined;
             let changed = *status != after;
             *status = after;
@@ -422,6 +443,7 @@ impl Task {
     }
 
     fn leave(&mut self) {
+        self.ledger.files.leave(&self.files.peer);
         if let Err(error) = self.save() {
             tracing::debug!(remote = %self.shared.name, %error, "the record of the remote was not saved at the end");
         }

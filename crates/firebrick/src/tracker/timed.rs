@@ -22,7 +22,7 @@ const READ: Duration = Duration::from_secs(120);
 
 /// The gateway as the tracker uses it.
 #[derive(Clone)]
-pub(super) struct Timed {
+pub(crate) struct Timed {
     inner: Arc<dyn Gateway>,
     env: Arc<dyn Env>,
 }
@@ -70,6 +70,17 @@ impl Timed {
 
     pub(super) async fn get_car(&self, cid: &Cid) -> GatewayResult<Option<Bytes>> {
         self.within("a download", READ, self.inner.get_car(cid))
+            .await
+    }
+
+    pub(crate) async fn get_file_car(&self, cid: &Cid) -> GatewayResult<Option<Bytes>> {
+        self.within("a download", READ, self.inner.get_file_car(cid))
+            .await
+    }
+
+    pub(super) async fn put_file_car(&self, cid: &Cid, bytes: Bytes) -> GatewayResult<()> {
+        let limit = SMALL + Duration::from_secs((bytes.len() / BYTES_PER_SECOND_MIN) as u64);
+        self.within("an upload", limit, self.inner.put_file_car(cid, bytes))
             .await
     }
 

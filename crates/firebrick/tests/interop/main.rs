@@ -7,6 +7,7 @@
 
 mod bed;
 mod compare;
+mod files;
 mod heads;
 mod keys;
 mod late;

@@ -27,7 +27,7 @@ fn contains(bytes: &[u8], canary: &[u8]) -> bool {
 }
 
 /// No file's name or content has any of these.
-fn search(path: &Path, canaries: &[(String, Vec<u8>)]) -> usize {
+pub(crate) fn search(path: &Path, canaries: &[(String, Vec<u8>)]) -> usize {
     let mut bytes_seen = 0;
     for file in files(path) {
         let bytes = fs::read(&file).expect("reads");
@@ -48,7 +48,7 @@ fn search(path: &Path, canaries: &[(String, Vec<u8>)]) -> usize {
     bytes_seen
 }
 
-fn canaries_of(cid: &Cid) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn canaries_of(cid: &Cid) -> Vec<(String, Vec<u8>)> {
     let (text, bytes) = (cid.to_string(), cid.to_bytes());
     vec![
         (format!("the text of {text}"), text.clone().into_bytes()),

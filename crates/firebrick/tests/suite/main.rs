@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod database;
 mod documents;
+mod files;
 mod history;
 mod keys;
 mod processes;

@@ -1,0 +1,192 @@
+//! Where the content of a file comes from.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::env::{self, Env};
+
+/// A content to attach: a path, bytes or a reader, with what the document is to say about it.
+///
+/// ```
+/// use firebrick::FileSource;
+/// FileSource::path("holiday/photo.jpg");
+/// FileSource::bytes("hello").content_type("text/plain");
+/// FileSource::reader(std::io::stdin()).last_modified_ms(0);
+/// ```
+#[must_use = "attach it"]
+pub struct FileSource {
+    input: Input,
+    pub(super) content_type: Option<String>,
+    pub(super) last_modified: Option<i64>,
+    pub(super) single_block: bool,
+}
+
+enum Input {
+    Path(PathBuf),
+    Bytes(Bytes),
+    /// Read where it disturbs no other task; away while it is read.
+    Blocking(Option<Box<dyn Read + Send>>),
+    Async(Pin<Box<dyn AsyncRead + Send>>),
+}
+
+impl FileSource {
+    fn new(input: Input) -> Self {
+        Self {
+            input,
+            content_type: None,
+            last_modified: None,
+            single_block: false,
+        }
+    }
+
+    /// The file at this path, read when it is attached. Its time of change is kept.
+    pub fn path(path: impl AsRef<Path>) -> Self {
+        Self::new(Input::Path(path.as_ref().to_owned()))
+    }
+
+    /// Content that is in memory.
+    pub fn bytes(content: impl Into<Bytes>) -> Self {
+        Self::new(Input::Bytes(content.into()))
+    }
+
+    /// What a blocking reader gives, to its end.
+    pub fn reader(reader: impl Read + Send + 'static) -> Self {
+        Self::new(Input::Blocking(Some(Box::new(reader))))
+    }
+
+    /// What an async reader gives, to its end.
+    pub fn async_reader(reader: impl AsyncRead + Send + 'static) -> Self {
+        Self::new(Input::Async(Box::pin(reader)))
+    }
+
+    /// The media type. Default: `application/octet-stream`, because an empty one makes
+    /// JavaScript refuse to write the document again.
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// When the content last changed, in milliseconds of Unix time. Default: that of the path, else
+    /// now.
+    pub fn last_modified_ms(mut self, milliseconds: i64) -> Self {
+        self.last_modified = Some(milliseconds);
+        self
+    }
+
+    /// Keeps the content in one block whatever its size, so that JavaScript can read it. Whoever
+    /// sends or fetches it then needs about three times its size in memory; at most 1000 MiB.
+    pub fn single_block(mut self, single_block: bool) -> Self {
+        self.single_block = single_block;
+        self
+    }
+
+    /// Opens a path.
+    pub(super) async fn begin(&mut self, env: &dyn Env) -> io::Result<()> {
+        let Input::Path(path) = &self.input else {
+            return Ok(());
+        };
+        let path = path.clone();
+        let open = move || {
+            let file = std::fs::File::open(path)?;
+            let about = file.metadata()?;
+            if about.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            let changed = about.modified().ok();
+            let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            Ok((file, since.map(|since| since.as_millis() as i64)))
+        };
+        let (file, changed) = blocking(env, open).await?;
+        self.last_modified = self.last_modified.or(changed);
+        self.input = Input::Blocking(Some(Box::new(file)));
+        Ok(())
+    }
+
+    /// The next bytes: `wanted` of them unless the content ends.
+    pub(super) async fn next(&mut self, wanted: usize, env: &dyn Env) -> io::Result<Bytes> {
+        match &mut self.input {
+            Input::Bytes(bytes) => Ok(bytes.split_to(wanted.min(bytes.len()))),
+            Input::Async(reader) => {
+                let mut buffer = vec![0; wanted];
+                let mut filled = 0;
+                while filled < wanted {
+                    match read_some(reader.as_mut(), &mut buffer[filled..]).await? {
+                        0 => break,
+                        read => filled += read,
+                    }
+                }
+                buffer.truncate(filled);
+                Ok(buffer.into())
+            }
+            Input::Blocking(away) => {
+                let mut reader = away.take().ok_or(io::ErrorKind::BrokenPipe)?;
+                let read = move || {
+                    let mut buffer = Vec::with_capacity(wanted);
+                    let result = (&mut reader).take(wanted as u64).read_to_end(&mut buffer);
+                    (reader, result.map(|_| Bytes::from(buffer)))
+                };
+                let (reader, result) = blocking(env, move || Ok(read())).await?;
+                *away = Some(reader);
+                result
+            }
+            Input::Path(_) => Err(io::Error::other("the path was not opened")),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    env: &dyn Env,
+    job: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    env::blocking(env, job).await.map_err(io::Error::other)?
+}
+
+async fn read_some(
+    mut reader: Pin<&mut (dyn AsyncRead + Send)>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    std::future::poll_fn(|context| {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = reader.as_mut().poll_read(context, &mut buffer);
+        read.map_ok(|()| buffer.filled().len())
+    })
+    .await
+}
+
+impl From<Bytes> for FileSource {
+    fn from(content: Bytes) -> Self {
+        Self::bytes(content)
+    }
+}
+
+impl From<Vec<u8>> for FileSource {
+    fn from(content: Vec<u8>) -> Self {
+        Self::bytes(content)
+    }
+}
+
+impl From<&Path> for FileSource {
+    fn from(path: &Path) -> Self {
+        Self::path(path)
+    }
+}
+
+impl From<PathBuf> for FileSource {
+    fn from(path: PathBuf) -> Self {
+        Self::path(path)
+    }
+}
+
+impl fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSource")
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
+    }
+}
