@@ -214,6 +214,8 @@ async fn files_are_passed_on_to_another_remote() {
         middle.attach(&right).expect("attaches"),
     ];
     until_here(&middle, "doc").await;
+    // What a status says can be older than the document; what a round after it says is not.
+    synced(&attachments).await;
     for attachment in &attachments {
         until_up_to_date(attachment).await;
     }
