@@ -78,11 +78,13 @@ fn find(ledger: &Ledger, item: &Item) -> Result<Option<Found>> {
     })
 }
 
-/// Whether the content is here, as far as can be told without reading it.
+/// Whether the content is here, as far as can be told without reading it. One of another length
+/// than the document says is: nothing better can be had, and whoever reads it is told.
 pub(crate) fn is_here(ledger: &Ledger, item: &Item) -> Result<bool> {
     match find(ledger, item) {
         Ok(found) => Ok(found.is_some()),
         Err(Error::Store(StoreError::Corrupt { .. })) => Ok(false),
+        Err(Error::Malformed { .. }) => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -100,7 +102,10 @@ pub(super) fn read(ledger: &Ledger, item: &Item, range: Range<u64>) -> Result<Op
 pub(crate) fn car(ledger: &Ledger, item: &Item) -> Result<Option<Bytes>> {
     let content = match read(ledger, item, 0..item.len) {
         Ok(Some(content)) => content,
-        Ok(None) | Err(Error::Store(StoreError::Corrupt { .. })) => return Ok(None),
+        // A document that says a wrong length must not keep everything else from being sent.
+        Ok(None) | Err(Error::Store(StoreError::Corrupt { .. }) | Error::Malformed { .. }) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     for key in ledger.keys.salt_keys() {

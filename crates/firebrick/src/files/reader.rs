@@ -56,8 +56,10 @@ pub(crate) fn items(ledger: &Ledger, entry: &Entry) -> Result<Option<Vec<Item>>>
     if !entry.meta.is_cut() {
         return Ok(Some(vec![own]));
     }
-    let Some(list) = ledger.store().block(&own.cid)? else {
-        return Ok(None);
+    let list = match ledger.store().block(&own.cid) {
+        Ok(Some(list)) => list,
+        Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
     let Ok(manifest) = Manifest::decode(&list) else {
         return Ok(Some(Vec::new()));
@@ -199,8 +201,11 @@ impl FileReader {
             stream::iter(reads).buffered(AHEAD).boxed()
         });
         let part = ready!(parts.poll_next_unpin(context)).transpose();
-        if let Ok(Some(part)) = &part {
-            self.range.start += part.len() as u64;
+        match &part {
+            Ok(Some(part)) => self.range.start += part.len() as u64,
+            Ok(None) => {}
+            // Whoever tries again gets this part, not the one after it.
+            Err(_) => self.parts = None,
         }
         Poll::Ready(part)
     }
@@ -253,7 +258,7 @@ impl Iterator for Parts {
         };
         let end = (start + item.len)
             .min(self.range.end)
-            .min((at / PART_BYTES + 1) * PART_BYTES);
+            .min((at / PART_BYTES + 1).saturating_mul(PART_BYTES));
         self.range.start = end;
         Some((item, at - start..end - start))
     }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use firebrick::Value;
 use firebrick::gateway::{CallKind, CarEntry, CarFault, MemoryRemote, Phase, Step};
 
 use super::*;
@@ -120,10 +121,21 @@ async fn a_faulty_remote_is_not_believed() {
         );
         assert!(refused, "{fault:?}: {error:?}");
     }
-    for entry in &listed {
-        gateway.set_car_fault(&entry.cid, None);
-    }
-    assert!(read(&there, "doc", "file").await.expect("reads") == content);
+    let all = |fault| {
+        for entry in &listed {
+            gateway.set_car_fault(&entry.cid, fault);
+        }
+    };
+    all(None);
+    let files = there.files("doc");
+    let reader = files.get("file").await.expect("reads");
+    let mut reader = reader.expect("is there");
+    all(Some(CarFault::Missing));
+    assert!(reader.chunk().await.is_err());
+    all(None);
+    // Trying again goes on where it failed.
+    assert_eq!(reader.remaining(), content.len() as u64);
+    assert!(reader.bytes().await.expect("reads") == content);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,4 +265,37 @@ async fn a_damaged_file_here_is_fetched_again() {
     }
     attachment.detach().await;
     assert_eq!(read(&db, "doc", "file").await.expect("reads"), content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_says_a_wrong_length_keeps_nothing_back() {
+    let bed = Bed::new(Kind::Memory).await;
+    let (here, there) = (bed.open("here").await, bed.open("there").await);
+    let content = noise(1000, 8);
+    let files = here.files("good");
+    files.put("file", content.clone()).await.expect("is stored");
+    let good: Document = here.get("good").await.expect("reads").expect("is there");
+    let Some(Value::Map(mut entries)) = good.get("_files").cloned() else {
+        panic!("a map of files");
+    };
+    let Some(Value::Map(entry)) = entries.get_mut("file") else {
+        panic!("a file");
+    };
+    entry.insert("size".into(), Value::Int(u64::MAX.into()));
+    let bad = Document::new().with("_id", "bad");
+    let bad = bad.with("_files", Value::Map(entries));
+    here.put(&bad).await.expect("is stored");
+    let url = bed.remote("hub");
+    synced(&[here.attach(&url).expect("attaches")]).await;
+    let prefetching = Remote::url(&url).expect("is a URL").prefetch_files(true);
+    synced(&[there.attach(prefetching).expect("attaches")]).await;
+    assert_eq!(read(&there, "good", "file").await.expect("reads"), content);
+    for db in [&here, &there] {
+        let wrong = read(db, "bad", "file").await.map(|bytes| bytes.len());
+        assert!(matches!(wrong, Err(Error::Malformed { .. })), "{wrong:?}");
+        let file = db.files("bad").get("file").await.expect("reads");
+        let end = file.expect("is there").range(u64::MAX - 9..);
+        let end = end.bytes().await.map(|bytes| bytes.len());
+        assert!(matches!(end, Err(Error::Malformed { .. })), "{end:?}");
+    }
 }
