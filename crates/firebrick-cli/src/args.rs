@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod backup;
 mod help;
 mod keys;
 pub(crate) mod past;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use keys::{KeysCommand, PassphraseArgs};
 
 use crate::bench::BenchArgs;
@@ -111,8 +113,8 @@ pub(crate) enum Command {
     #[command(after_help = help::DIFF)]
     Diff(past::DiffArgs),
     /// Write an old version of a document anew
-    #[command(after_help = help::RESTORE)]
-    Restore(past::RestoreArgs),
+    #[command(after_help = help::REVERT)]
+    Revert(past::RevertArgs),
     /// List the events, newest first
     #[command(after_help = help::LOG)]
     Log(past::LogArgs),
@@ -140,6 +142,12 @@ pub(crate) enum Command {
     /// Attach files to documents, and read, list and remove them
     #[command(subcommand, after_help = help::FILES)]
     Files(FilesCommand),
+    /// Write a backup into one file, while the database is in use
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
+    /// Make a database of backups
+    #[command(after_help = help::RESTORE)]
+    Restore(RestoreArgs),
     /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),

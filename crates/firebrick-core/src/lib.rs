@@ -34,6 +34,7 @@
 //! # Ok::<(), document::DocumentError>(())
 //! ```
 
+pub mod backup;
 pub mod block;
 pub mod car;
 pub mod cbor;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use firebrick_core::backup;
 use firebrick_core::car::{self, CarReader};
 use firebrick_core::cbor::{self, CborError, Value};
 use firebrick_core::charwise::{self, Key};
@@ -62,6 +63,20 @@ fn feed(bytes: &[u8]) {
     }
     if let Ok(wal) = Wal::parse(bytes) {
         assert_eq!(Wal::parse(wal.to_json().as_bytes()), Ok(wal));
+    }
+    if let Some(preamble) = bytes.first_chunk().map(backup::Preamble::decode) {
+        assert!(preamble.is_err() || bytes.starts_with(backup::MAGIC));
+    }
+    if let Ok(header) = backup::Header::decode(bytes) {
+        let again = header.encode().expect("a header that was read");
+        assert_eq!(backup::Header::decode(&again), Ok(header));
+    }
+    if let Ok(trailer) = backup::Trailer::decode(bytes) {
+        let again = trailer.encode().expect("a trailer that was read");
+        assert_eq!(backup::Trailer::decode(&again), Ok(trailer));
+    }
+    if let Some(head) = backup::FileHead::decode(bytes) {
+        assert_eq!(head.encode(), bytes);
     }
     let _ = envelope::key_id_of(bytes);
     let _ = envelope::open(bytes, &secret());
@@ -169,7 +184,30 @@ fn samples() -> Vec<Vec<u8>> {
         .filter_map(|n| Row::emit_key(&format!("d{n}"), &f64::from(n).into(), Value::Null))
         .collect();
     let trees = Trees::build(&rows).expect("trees");
+    let preamble = backup::Preamble {
+        key: Some(secret().key_id()),
+    };
+    let backed_up = backup::Header {
+        ledger: "name".into(),
+        created_ms: 1,
+        head: vec![GENESIS.event.cid],
+        root: GENESIS.root.cid,
+        base: vec![GENESIS.event.cid; 2],
+    };
+    let trailer = backup::Trailer {
+        missing: vec!["id".into()],
+        missing_files: vec![("id".into(), "file".into())],
+        ..backup::Trailer::default()
+    };
+    let content = backup::FileHead {
+        cid: document.cid,
+        len: 9,
+    };
     let mut samples = vec![
+        preamble.encode().to_vec(),
+        backed_up.encode().expect("bytes"),
+        trailer.encode().expect("bytes"),
+        content.encode(),
         cbor::to_vec(&value).expect("bytes"),
         header.encode().bytes.to_vec(),
         meta.encode().bytes.to_vec(),

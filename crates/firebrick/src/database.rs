@@ -8,6 +8,7 @@ use firebrick_core::document;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::backup::Backup;
 use crate::env::RealEnv;
 use crate::error::{Error, Result};
 use crate::files::{FileSource, Files};
@@ -388,6 +389,11 @@ impl Database {
         Keys::new(&self.inner.ledger)
     }
 
+    /// A backup of this database into one file, while it is in use.
+    pub fn backup(&self) -> Backup {
+        Backup::new(&self.inner.ledger)
+    }
+
     /// The ledger's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -464,7 +470,7 @@ impl Database {
     }
 }
 
-fn ledger_name(options: &Builder) -> Result<String> {
+pub(crate) fn ledger_name(options: &Builder) -> Result<String> {
     let from_path = || {
         Some(
             options

@@ -11,6 +11,7 @@ use firebrick_core::merge::MergeError;
 use firebrick_core::ordered::TreeError;
 use firebrick_core::pail::PailError;
 
+use crate::backup::BackupError;
 use crate::gateway::GatewayError;
 use crate::store::StoreError;
 
@@ -106,6 +107,9 @@ pub enum Error {
     /// Keys under a passphrase could not be made or read.
     #[error(transparent)]
     WrappedKeys(#[from] WrapError),
+    /// A backup cannot be made, read or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The text is not a key, or the keybag cannot be used.
     #[error("{0}")]
     Keys(String),

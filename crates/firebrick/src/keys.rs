@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 pub use self::keybag::Keybag;
 pub use self::record::{KeyInfo, KeyOrigin};
-pub(crate) use self::ring::KeyRing;
+pub(crate) use self::ring::{KeyRing, Places};
 pub use self::store::{KeyStore, MemoryKeyStore};
 
 use self::record::KeyRecord;

@@ -25,6 +25,7 @@
 //! the local [`store`]; beside it one tracker per attached remote, over a [`gateway`]. All formats
 //! and the merge live in [`firebrick_core`], which does no I/O.
 
+mod backup;
 mod conflict;
 mod database;
 mod document;
@@ -50,6 +51,7 @@ pub use firebrick_core as core;
 pub use firebrick_core::Cid;
 pub use firebrick_core::cbor::{Link, Value};
 
+pub use backup::{Backup, BackupError, BackupInfo, BackupProgress, RestoreReport};
 pub use conflict::{Conflict, ConflictVersion, Conflicted, Why};
 pub use database::{Database, Stats};
 pub use document::Document;
@@ -83,6 +85,8 @@ mod guide {
     mod conflicts {}
     #[doc = include_str!("../../../docs/guide/src/queries.md")]
     mod queries {}
+    #[doc = include_str!("../../../docs/guide/src/backup.md")]
+    mod backup {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
     #[doc = include_str!("../../../docs/guide/src/files.md")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::backup::{self, BackupInfo, RestoreReport};
 use crate::env::Env;
 use crate::error::Result;
 use crate::keys::KeyStore;
@@ -177,6 +178,34 @@ impl Builder {
     /// [`Error::Keys`](crate::Error::Keys) for the keybag.
     pub async fn open(self) -> Result<Database> {
         Database::open_with(self).await
+    }
+
+    /// Makes a database of backups: a full one, then those that go on from it, in the order in which
+    /// they were made. The options say where, and where to look for the key that the backups are
+    /// encrypted with: [`Builder::key`], or any key of the keybag.
+    ///
+    /// The database appears at its path when it is whole, or not at all. It has the documents,
+    /// versions, files, deletions, head and root of the original. The key is saved under the new
+    /// name. Remotes are not part of a backup: attach them again.
+    ///
+    /// # Errors
+    /// [`Error::Backup`](crate::Error::Backup) says which file is cut off, damaged, out of order or
+    /// encrypted with another key, or that there is something at the path. Those of
+    /// [`Builder::open`].
+    pub async fn restore_backup(
+        self,
+        files: impl IntoIterator<Item = impl AsRef<Path>>,
+    ) -> Result<(Database, RestoreReport)> {
+        let files = files.into_iter().map(|file| file.as_ref().to_owned());
+        backup::restore(files.collect(), self).await
+    }
+
+    /// Reads a backup to its end, checks everything in it, and says what it holds.
+    ///
+    /// # Errors
+    /// [`Error::Backup`](crate::Error::Backup) says what is wrong with it.
+    pub async fn inspect_backup(&self, file: impl AsRef<Path>) -> Result<BackupInfo> {
+        backup::inspect(file.as_ref().to_owned(), self.clone()).await
     }
 }
 

@@ -75,10 +75,10 @@ Examples:
 
 `status`, `log` and `put --json` print heads.";
 
-pub(super) const RESTORE: &str = "\
+pub(super) const REVERT: &str = "\
 Examples:
   firebrick history milk
-  firebrick restore milk bafyrei...            the event of the version
+  firebrick revert milk bafyrei...             the event of the version
 
 Nothing is rewritten: the old version becomes the newest one.";
 
@@ -159,6 +159,24 @@ Examples:
 Files up to 16 MiB are single blocks, which JavaScript reads; longer ones are cut into pieces
 unless --single-block says otherwise. Contents come from the remotes when they are read.
 `put` of a document replaces its list of files too: keep `_files` in it to keep them.";
+
+pub(super) const BACKUP: &str = "\
+Examples:
+  firebrick backup monday.fbk
+  firebrick backup --since monday.fbk tuesday.fbk      only what came in between
+  firebrick keys export --passphrase > keys.txt        keep it too, elsewhere
+
+It holds documents, versions, history and files as of one moment. It is encrypted with the ledger's
+key, which is not in it: without the key nobody can restore it. Remotes are not in it either.";
+
+pub(super) const RESTORE: &str = "\
+Examples:
+  firebrick --db copy restore monday.fbk tuesday.fbk
+  firebrick restore --dry-run monday.fbk               is it whole?
+  firebrick --db copy restore monday.fbk --key z...    on a machine without the key
+
+The database appears when it is whole, or not at all; what exists is never overwritten. The key is
+looked for among all keys of the keybag. (An old version of one document: `firebrick revert`.)";
 
 pub(super) const KEYS: &str = "\
 Examples:

@@ -28,7 +28,7 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RestoreArgs {
+pub(crate) struct RevertArgs {
     /// Id of the document
     pub(crate) id: String,
     /// The version: its event, as `history` prints it

@@ -1,4 +1,4 @@
-//! `history`, `conflicts`, `diff`, `restore`, `log`.
+//! `history`, `conflicts`, `diff`, `revert`, `log`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::graph::Graph;
 use super::states::text;
 use super::{close, unexpected};
 use crate::args::Global;
-use crate::args::past::{ConflictsArgs, DiffArgs, HistoryArgs, LogArgs, RestoreArgs};
+use crate::args::past::{ConflictsArgs, DiffArgs, HistoryArgs, LogArgs, RevertArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Output, document_text, printable};
 use crate::session::protocol::{Reply, Request};
@@ -90,10 +90,10 @@ pub(crate) async fn diff(args: DiffArgs, global: &Global, output: &Output) -> Re
     Ok(Exit::Done)
 }
 
-pub(crate) async fn restore(args: RestoreArgs, global: &Global, output: &Output) -> Result<Exit> {
+pub(crate) async fn revert(args: RevertArgs, global: &Global, output: &Output) -> Result<Exit> {
     let mut session = Session::open(global, Access::Write, false).await?;
     let reply = session
-        .ask(Request::Restore {
+        .ask(Request::Revert {
             id: args.id.clone(),
             version: args.event,
         })
@@ -104,7 +104,7 @@ pub(crate) async fn restore(args: RestoreArgs, global: &Global, output: &Output)
     if output.json() {
         output.value(&json!({ "id": args.id, "head": head }))?;
     } else {
-        output.note(format!("restored {}", args.id));
+        output.note(format!("{} is as it was then", args.id));
     }
     close(session, output).await?;
     Ok(Exit::Done)

@@ -1,10 +1,10 @@
 //! The library's errors as failures of a command: which exit code, and which way out there is on
 //! the command line.
 
-use firebrick::Error;
 use firebrick::core::keys::wrapped::WrapError;
 use firebrick::gateway::{GatewayError, GatewayErrorKind};
 use firebrick::store::StoreError;
+use firebrick::{BackupError, Error};
 
 use super::{Exit, Failure};
 
@@ -49,9 +49,42 @@ impl From<Error> for Failure {
             Error::Closed => Failure::new(Exit::Store, "closed", message),
             Error::ReadOnly => Failure::new(Exit::Store, "read_only", message),
             Error::Io { .. } => Failure::new(Exit::Store, "io", message),
+            Error::Backup(error) => backup(&error, message),
             _ => Failure::new(Exit::Negative, "failed", message),
         }
     }
+}
+
+fn backup(error: &BackupError, message: String) -> Failure {
+    let kind = match error {
+        BackupError::WrongKey { .. } => {
+            return Failure::new(Exit::Store, "missing_key", message)
+                .hint("restore --key KEY; `firebrick keys export` prints it where it is");
+        }
+        BackupError::NotEmpty { .. } => {
+            return Failure::new(Exit::BadInput, "not_empty", message)
+                .hint("name another folder with --db");
+        }
+        BackupError::Exists { .. } => {
+            return Failure::new(Exit::BadInput, "exists", message).hint("--replace");
+        }
+        BackupError::NameTaken { .. } => {
+            return Failure::new(Exit::BadInput, "name_taken", message)
+                .hint("another --db, or --ledger NAME");
+        }
+        BackupError::CipherMismatch { .. } => {
+            return Failure::new(Exit::BadInput, "wrong_key", message)
+                .hint("--insecure restores what was made with it");
+        }
+        BackupError::Foreign { .. } => "foreign",
+        BackupError::Newer { .. } => "newer_version",
+        BackupError::Truncated { .. } => "truncated_backup",
+        BackupError::Damaged { .. } => "damaged_backup",
+        BackupError::MissingBase { .. } | BackupError::WrongOrder { .. } => "backup_order",
+        BackupError::UnknownBase { .. } => "unknown_base",
+        _ => "backup",
+    };
+    Failure::new(Exit::BadInput, kind, message)
 }
 
 fn store(error: &StoreError, message: String) -> Failure {

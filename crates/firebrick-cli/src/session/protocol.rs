@@ -38,7 +38,7 @@ pub(crate) enum Request {
         before: Vec<String>,
         after: Vec<String>,
     },
-    Restore {
+    Revert {
         id: String,
         version: String,
     },
@@ -86,6 +86,11 @@ pub(crate) enum Request {
         follow: bool,
     },
     Status,
+    Backup {
+        file: PathBuf,
+        since: Option<PathBuf>,
+        replace: bool,
+    },
     Keys {
         action: KeyAction,
     },
@@ -256,6 +261,13 @@ pub(crate) enum Reply {
         remotes: Vec<Value>,
     },
     Status(Box<Status>),
+    BackingUp {
+        events: u64,
+        of: u64,
+    },
+    BackedUp {
+        backup: Value,
+    },
     Keys {
         fingerprint: String,
         fingerprints: Vec<String>,

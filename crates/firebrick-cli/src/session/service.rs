@@ -6,6 +6,7 @@ mod listing;
 mod past;
 mod queries;
 mod remotes;
+mod upkeep;
 mod watching;
 
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ impl Service {
             Request::History { id, limit } => self.history(id, limit, asker).await,
             Request::Conflicts { id } => self.conflicts(id, asker).await,
             Request::Diff { before, after } => self.diff(&before, &after, asker).await,
-            Request::Restore { id, version } => self.restore(&id, &version, asker).await,
+            Request::Revert { id, version } => self.revert(&id, &version, asker).await,
             Request::Log { limit } => self.log(limit, asker).await,
             Request::Delete { id } => {
                 if database.get::<Document>(&id).await?.is_none() {
@@ -192,6 +193,11 @@ impl Service {
                     .reply(Reply::Status(Box::new(self.status().await?)))
                     .await
             }
+            Request::Backup {
+                file,
+                since,
+                replace,
+            } => self.backup(&file, since, replace, asker).await,
             Request::Keys { action } => self.keys(action, asker).await,
             Request::FilesPut {
                 id,

@@ -1,4 +1,4 @@
-//! `history`, `conflicts`, `diff`, `restore`, `log`, `get --at`.
+//! `history`, `conflicts`, `diff`, `revert`, `log`, `get --at`.
 
 use serde_json::{Value, json};
 
@@ -33,11 +33,11 @@ fn versions_are_listed_compared_and_restored() {
         [json!({"id": "milk", "before": {"_id": "milk", "litres": 1}, "after": null})]
     );
 
-    place.ok(&["restore", "milk", event(&versions[1])]);
+    place.ok(&["revert", "milk", event(&versions[1])]);
     assert_eq!(place.json(&["get", "milk"])[0]["litres"], 2);
 
     assert_eq!(place.fails(&["history", "bread"]).0, 3);
-    assert_eq!(place.fails(&["restore", "milk", "not-a-cid"]).0, 4);
+    assert_eq!(place.fails(&["revert", "milk", "not-a-cid"]).0, 4);
     let nobody = "bafyreibut5gb47x7jtpgzgbvkzsehkmgpptps4dqhftxf4n4ytnpqx2p2m";
     assert_eq!(place.fails(&["diff", nobody]).0, 3);
 }

@@ -101,6 +101,52 @@ impl Places {
         Ok((keys, made))
     }
 
+    /// The key with this id, under whatever name, and the keys that it is among.
+    pub(crate) fn search(&self, id: &KeyId) -> Result<Option<(KeySet, Key)>> {
+        for place in &self.0 {
+            for name in place.names()? {
+                // What is damaged there is not ours to judge.
+                let Ok(Some(keys)) = store::load(&**place, &name) else {
+                    continue;
+                };
+                let key = keys.keys().iter().find(|key| key.key_id() == *id).cloned();
+                if let Some(key) = key {
+                    return Ok(Some((keys, key)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Saves a key for a new ledger of this name, with the others that it is kept with. `false`,
+    /// and nothing changed, if the name has keys already and this is none of them.
+    pub(crate) fn adopt(&self, ledger: &str, key: &Key) -> Result<bool> {
+        let Some(first) = self.0.first() else {
+            return Ok(true);
+        };
+        let name = data_name(ledger);
+        let beside = self.search(&key.key_id())?.map(|(keys, _)| keys);
+        let mine = match &beside {
+            None => KeySet::new(&name, key.clone()),
+            Some(beside) => {
+                let mut mine = KeySet::new(&name, beside.default_key().clone());
+                for other in beside.keys() {
+                    mine.add(other.clone());
+                }
+                mine
+            }
+        };
+        let saved = store::update(&**first, &name, |there| {
+            Ok(there.unwrap_or_else(|| mine.clone()))
+        })?;
+        Ok(saved.keys().contains(key))
+    }
+
+    /// All places, for messages.
+    pub(crate) fn described(&self) -> Vec<String> {
+        self.0.iter().map(|place| place.place("*")).collect()
+    }
+
     /// Where the keys of a name were looked for, for messages.
     pub(crate) fn looked(&self, name: &str) -> Vec<String> {
         self.0.iter().map(|place| place.place(name)).collect()
@@ -182,6 +228,17 @@ impl KeyRing {
         self.keys
             .as_ref()
             .map(|keys| look(&keys.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The key that encrypts; `None` for an insecure ledger.
+    pub(crate) fn default_key(&self) -> Option<Key> {
+        self.read(|keys| keys.default_key().clone())
+    }
+
+    /// The key with this id.
+    pub(crate) fn key(&self, id: &KeyId) -> Option<Key> {
+        let found = self.read(|keys| keys.keys().iter().find(|key| key.key_id() == *id).cloned());
+        found.flatten()
     }
 
     /// Encrypts a CAR for a remote.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use firebrick_core::cid::Codec;
 use firebrick_core::clock::{self, Event, EventSource as _};
-use firebrick_core::merge::merge_event;
+use firebrick_core::merge::{MergeError, merge_event};
 use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid};
 use hashbrown::HashMap;
@@ -126,6 +126,37 @@ impl Ledger {
             self.commit_version(writer, blocks, head, tree, records)?;
             self.publish(&self.snapshot_of(writer), origin);
             Ok(true)
+        })
+    }
+
+    /// Makes `head` and the tree `root` those of a ledger that was empty. Checks that the events and
+    /// every shard are here, and, as far as that can be told without the trees of earlier heads,
+    /// that the events give the tree.
+    pub(crate) fn begin_at(&self, head: &[Cid], root: Cid) -> Result<()> {
+        self.ensure_writable()?;
+        if head.is_empty() {
+            return Ok(());
+        }
+        self.as_writer(|writer| {
+            let given = match writer.resolver.resolve(&self.source, &self.source, head) {
+                Err(MergeError::Pail(PailError::Missing(_))) => root,
+                tree => tree?.root(),
+            };
+            if given != root {
+                return Err(Error::Malformed {
+                    what: "head",
+                    cause: format!("its events give the root {given}, not {root}"),
+                });
+            }
+            let tree = Tree::at(root);
+            for shard in tree.shards_since(&self.source, None) {
+                shard?;
+            }
+            let blocks = self.late_generations(head)?;
+            writer.since_checkpoint = super::version::REPLAY_EVENTS_MAX;
+            self.commit_version(writer, blocks, head.to_vec(), tree, &[])?;
+            self.publish(&self.snapshot_of(writer), Origin::Local);
+            Ok(())
         })
     }
 

@@ -1,6 +1,7 @@
 //! The library as its users see it: one binary, so that it links once.
 
 mod at_rest;
+mod backup;
 mod bad_input;
 mod common;
 mod damage;

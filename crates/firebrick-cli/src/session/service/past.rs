@@ -101,7 +101,7 @@ impl Service {
         Ok(())
     }
 
-    pub(super) async fn restore(&self, id: &str, version: &str, asker: &Asker) -> Result<()> {
+    pub(super) async fn revert(&self, id: &str, version: &str, asker: &Asker) -> Result<()> {
         let version: Vec<Cid> = cids(&[version.to_owned()])?;
         for version in &version {
             let written = self.database().restore(id, version).await?;

@@ -1,0 +1,67 @@
+//! Backups: long work with progress.
+
+use std::path::{Path, PathBuf};
+
+use firebrick::BackupProgress;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::super::protocol::Reply;
+use super::{Asker, Service};
+use crate::failure::{Exit, Failure, Result};
+
+impl Service {
+    pub(super) async fn backup(
+        &self,
+        file: &Path,
+        since: Option<PathBuf>,
+        replace: bool,
+        asker: &Asker,
+    ) -> Result<()> {
+        let (tell, told) = watch::channel(BackupProgress::default());
+        let mut backup = self
+            .database()
+            .backup()
+            .replace(replace)
+            .on_progress(move |progress| {
+                tell.send_replace(progress);
+            });
+        if let Some(since) = since {
+            backup = backup.since_backup(since);
+        }
+        let info = watched(backup.to_file(file), told, asker, |progress| {
+            Reply::BackingUp {
+                events: progress.events,
+                of: progress.events_total,
+            }
+        })
+        .await?;
+        let backup = value(&info)?;
+        asker.reply(Reply::BackedUp { backup }).await
+    }
+}
+
+/// Waits for long work, and tells the asker how far it is.
+async fn watched<T, P: Copy>(
+    work: impl Future<Output = Result<T, firebrick::Error>>,
+    mut told: watch::Receiver<P>,
+    asker: &Asker,
+    reply: impl Fn(P) -> Reply,
+) -> Result<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return Ok(result?),
+            Ok(()) = told.changed() => {
+                let progress = *told.borrow_and_update();
+                asker.reply(reply(progress)).await?;
+            }
+        }
+    }
+}
+
+fn value(report: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(report)
+        .map_err(|error| Failure::new(Exit::Negative, "failed", error.to_string()))
+}
