@@ -148,6 +148,15 @@ pub(crate) enum Command {
     /// Make a database of backups
     #[command(after_help = help::RESTORE)]
     Restore(RestoreArgs),
+    /// Check everything that is stored
+    #[command(after_help = help::VERIFY)]
+    Verify,
+    /// Fetch what is damaged or missing from the remotes
+    #[command(after_help = help::REPAIR)]
+    Repair,
+    /// Show how many documents and bytes there are, and what each remote lacks
+    #[command(after_help = help::STATS)]
+    Stats,
     /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),

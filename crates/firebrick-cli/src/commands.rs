@@ -12,7 +12,9 @@ pub(crate) mod past;
 pub(crate) mod queries;
 pub(crate) mod remotes;
 mod states;
+pub(crate) mod stats;
 pub(crate) mod sync;
+pub(crate) mod verify;
 pub(crate) mod watch;
 
 use crate::failure::{Exit, Failure, Result};

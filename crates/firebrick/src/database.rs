@@ -18,9 +18,11 @@ use crate::ledger::{Ledger, Parts, Pipeline, Put, Written};
 use crate::options::{Builder, Durability};
 use crate::query::Query;
 use crate::read::{AllDocs, Changes};
-use crate::store::{LogOptions, LogStore, MemoryStore, Store, StoreStats};
+use crate::stats::{FullStats, Stats};
+use crate::store::{LogOptions, LogStore, MemoryStore, Store};
 use crate::subscribe::Subscription;
 use crate::tracker::{Attachment, CloseReport, Receipt, Remote, Trackers};
+use crate::verify::{self, RepairReport, VerifyProgress, VerifyReport};
 
 /// A document database on this machine, which syncs with any number of remotes.
 ///
@@ -55,18 +57,6 @@ impl Drop for Inner {
         self.trackers.stop();
         self.ledger.abandon();
     }
-}
-
-/// What a database holds and costs.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Commits since the opening.
-    pub sequence: u64,
-    /// Concurrent events at the head; more than one until the next write or merge.
-    pub heads: usize,
-    /// The local store.
-    pub store: StoreStats,
 }
 
 impl Database {
@@ -394,6 +384,49 @@ impl Database {
         Backup::new(&self.inner.ledger)
     }
 
+    /// Looks at everything that is here: events, the tree, documents, earlier values that are kept,
+    /// contents of files, indexes. Each block is read from the disk, opened and checked against its
+    /// hash. Reads and writes go on.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let db = Database::memory("notes").await?;
+    /// db.put(&Document::new().with("_id", "a").with("n", 1)).await?;
+    /// let report = db.verify().await?;
+    /// assert!(report.is_good() && report.documents == 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If the system fails. Damage is not an error but the result.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.verify_with(|_| {}).await
+    }
+
+    /// [`Database::verify`], which calls `progress` now and then.
+    ///
+    /// # Errors
+    /// Those of [`Database::verify`].
+    pub async fn verify_with(
+        &self,
+        progress: impl FnMut(VerifyProgress) + Send + 'static,
+    ) -> Result<VerifyReport> {
+        verify::verify(&self.inner.ledger, &self.inner.trackers, progress).await
+    }
+
+    /// Mends what [`Database::verify`] finds: attached remotes give back the blocks that they have,
+    /// parts of the tree are computed from the events, damaged indexes are given up so that the next
+    /// query makes them anew. Whatever comes is taken only if it has the right hash; nothing is made
+    /// up. The report says what is still wrong. A remote that cannot be reached is waited for, up to
+    /// half a minute.
+    ///
+    /// # Errors
+    /// If the system fails, or the database was opened read-only.
+    pub async fn repair(&self) -> Result<RepairReport> {
+        verify::repair(&self.inner.ledger, &self.inner.trackers).await
+    }
+
     /// The ledger's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -418,7 +451,7 @@ impl Database {
         self.inner.ledger.snapshot().sequence
     }
 
-    /// Sizes and counters.
+    /// Sizes and counters that are told without reading.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let snapshot = self.inner.ledger.snapshot();
@@ -427,6 +460,18 @@ impl Database {
             heads: snapshot.head.len(),
             store: self.inner.ledger.store().stats(),
         }
+    }
+
+    /// [`Database::stats`], and what only a walk over everything tells: documents, live and
+    /// reclaimable bytes, sizes of indexes, and how far each remote is apart. Takes as long as
+    /// [`Database::verify`].
+    ///
+    /// # Errors
+    /// If the system fails, or an event is damaged.
+    pub async fn full_stats(&self) -> Result<FullStats> {
+        let report = self.verify().await?;
+        let remotes = self.inner.trackers.lags()?;
+        Ok(FullStats::new(self.stats(), &report, remotes))
     }
 
     /// The database's directory, if it is on disk.

@@ -24,7 +24,7 @@ pub(crate) use self::intake::blocking;
 use self::intake::{Taken, take};
 pub(crate) use self::local::{Item, car, is_here};
 pub use self::reader::FileReader;
-pub(crate) use self::reader::{fetch_list, items};
+pub(crate) use self::reader::{fetch_list, items, own_item};
 pub use self::source::FileSource;
 use crate::error::{Error, Result};
 use crate::ledger::{Conditions, Ledger, Put, Written, present};

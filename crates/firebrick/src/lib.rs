@@ -41,10 +41,12 @@ mod opaque;
 mod options;
 mod query;
 mod read;
+mod stats;
 pub mod store;
 mod subscribe;
 mod tracker;
 mod transaction;
+mod verify;
 mod view;
 
 pub use firebrick_core as core;
@@ -53,7 +55,7 @@ pub use firebrick_core::cbor::{Link, Value};
 
 pub use backup::{Backup, BackupError, BackupInfo, BackupProgress, RestoreReport};
 pub use conflict::{Conflict, ConflictVersion, Conflicted, Why};
-pub use database::{Database, Stats};
+pub use database::Database;
 pub use document::Document;
 pub use error::{Error, Result};
 pub use files::{FileInfo, FileReader, FileSource, Files};
@@ -64,12 +66,14 @@ pub use ledger::Written;
 pub use options::{Builder, Durability};
 pub use query::{Delta, Explain, IndexRow, LiveQuery, Page, Query, QueryRows};
 pub use read::{AllDocs, Change, Changes, Row, Rows};
+pub use stats::{FullStats, RemoteLag, Stats};
 pub use subscribe::{ChangeSet, DocChange, Event, Origin, Subscription};
 pub use tracker::{
     Attachment, CloseReport, DetachReport, FileStatus, Join, Missing, MissingFile, Pending,
     Receipt, Remote, RemoteStatus, State, Traffic,
 };
 pub use transaction::{Expected, Transaction, Versioned};
+pub use verify::{Fault, Finding, Held, IndexSize, RepairReport, VerifyProgress, VerifyReport};
 pub use view::{Diff, Diffs, DocDiff, View};
 
 /// The code in the guide runs as doctests.
@@ -87,6 +91,8 @@ mod guide {
     mod queries {}
     #[doc = include_str!("../../../docs/guide/src/backup.md")]
     mod backup {}
+    #[doc = include_str!("../../../docs/guide/src/check.md")]
+    mod check {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
     #[doc = include_str!("../../../docs/guide/src/files.md")]

@@ -189,7 +189,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Sizes and counters of a store. What a kind of store does not have is 0.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Commits since the store was made.

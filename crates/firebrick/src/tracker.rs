@@ -11,6 +11,7 @@ mod attachment;
 mod cars;
 mod files;
 mod groups;
+mod holders;
 mod pull;
 mod push;
 mod record;
@@ -33,6 +34,8 @@ pub use self::remote::{Join, Remote};
 pub use self::status::{FileStatus, Missing, MissingFile, Pending, RemoteStatus, State, Traffic};
 
 pub(crate) use self::timed::Timed;
+
+pub(crate) use self::record::stored_lists;
 
 use self::record::{RECORDS, Record, record_key};
 use crate::env::Env;

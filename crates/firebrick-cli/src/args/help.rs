@@ -178,6 +178,30 @@ Examples:
 The database appears when it is whole, or not at all; what exists is never overwritten. The key is
 looked for among all keys of the keybag. (An old version of one document: `firebrick revert`.)";
 
+pub(super) const VERIFY: &str = "\
+Examples:
+  firebrick verify
+  firebrick verify --json | jq '.findings[] | {holds, id, fault, remotes}'
+
+Reads every block and checks it against its hash: events, the tree, documents, versions, files,
+indexes. Exit code 1 if something is damaged or missing; it says what, and which remote has it.";
+
+pub(super) const REPAIR: &str = "\
+Examples:
+  firebrick repair
+  firebrick attach file:///mnt/shared/shopping && firebrick repair
+
+Takes what has the right hash, makes damaged indexes anew, and makes nothing up. Exit code 1 if
+something is still wrong: attach a remote that has it, or restore a backup.";
+
+pub(super) const STATS: &str = "\
+Examples:
+  firebrick stats
+  firebrick stats --json | jq .live_bytes
+
+Reads everything, as `verify` does, and changes nothing. Remotes are not asked: the figures are as of
+the last contact.";
+
 pub(super) const KEYS: &str = "\
 Examples:
   firebrick keys list

@@ -91,6 +91,10 @@ pub(crate) enum Request {
         since: Option<PathBuf>,
         replace: bool,
     },
+    Verify {
+        repair: bool,
+    },
+    Stats,
     Keys {
         action: KeyAction,
     },
@@ -267,6 +271,17 @@ pub(crate) enum Reply {
     },
     BackedUp {
         backup: Value,
+    },
+    Verifying {
+        blocks: u64,
+        findings: u64,
+    },
+    Stats {
+        stats: Value,
+    },
+    /// What a verification found, or what a repair did.
+    Verified {
+        report: Value,
     },
     Keys {
         fingerprint: String,

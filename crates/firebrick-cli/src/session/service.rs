@@ -198,6 +198,9 @@ impl Service {
                 since,
                 replace,
             } => self.backup(&file, since, replace, asker).await,
+            Request::Verify { repair: false } => self.verify(asker).await,
+            Request::Verify { repair: true } => self.repair(asker).await,
+            Request::Stats => self.stats(asker).await,
             Request::Keys { action } => self.keys(action, asker).await,
             Request::FilesPut {
                 id,

@@ -16,4 +16,6 @@ mod past;
 mod queries;
 mod remotes;
 mod shell;
+mod stats;
 mod streams;
+mod verify;

@@ -112,6 +112,14 @@ impl Node {
         }
     }
 
+    /// The blocks of the children, as far as they are stored.
+    pub fn stored_children(&self) -> impl Iterator<Item = Cid> {
+        self.children.iter().filter_map(|child| match child.link {
+            Link::Stored(cid) => Some(cid),
+            Link::Memory(_) => None,
+        })
+    }
+
     /// Adds an entry behind the last.
     pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), TreeError> {
         let length = key.len() + value.len();

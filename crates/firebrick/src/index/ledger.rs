@@ -187,21 +187,58 @@ impl Ledger {
         let kind = index.kind.clone();
         ids.push(super::definition::Definition::try_from(kind)?.id());
         for id in ids {
-            let key = format!("{RECORDS}{id}");
-            let entry = self.indexes.get(&id);
-            if entry.is_none() && self.store().kv(&key).is_none() {
-                continue;
+            if self.drop_index_of(&id)? {
+                return Ok(true);
             }
-            self.indexes.remove(&id);
-            self.remove_index(&id);
-            self.record(&[(key, None)])?;
-            if let Some(entry) = entry {
-                entry.set_latest(None);
-                entry.status.send_replace(IndexStatus::Idle);
-            }
-            return Ok(true);
         }
         Ok(false)
+    }
+
+    fn drop_index_of(&self, id: &str) -> Result<bool> {
+        let key = format!("{RECORDS}{id}");
+        let entry = self.indexes.get(id);
+        if entry.is_none() && self.store().kv(&key).is_none() {
+            return Ok(false);
+        }
+        self.indexes.remove(id);
+        self.remove_index(id);
+        self.record(&[(key, None)])?;
+        if let Some(entry) = entry {
+            entry.set_latest(None);
+            entry.status.send_replace(IndexStatus::Idle);
+        }
+        Ok(true)
+    }
+
+    /// The stored indexes: id, name and the root of the rows.
+    fn stored_indexes(&self) -> impl Iterator<Item = (String, String, Option<Cid>)> {
+        let records = self.store().kv_prefix(RECORDS).into_iter();
+        records.map(|(key, record)| {
+            let id = key[RECORDS.len()..].to_owned();
+            let entry = self.indexes.get(&id);
+            let name = entry.map_or_else(|| id.clone(), |entry| entry.name());
+            let root = Record::decode(&record).ok();
+            (id, name, root.and_then(|record| record.entries))
+        })
+    }
+
+    /// The roots of the indexes as they are stored, by the names of the indexes.
+    pub(crate) fn index_roots(&self) -> Vec<(String, Cid)> {
+        let stored = self.stored_indexes();
+        stored
+            .filter_map(|(_, name, root)| Some((name, root?)))
+            .collect()
+    }
+
+    /// Drops the stored indexes of this name; the next query makes them anew.
+    pub(crate) fn give_up_index(&self, damaged: &str) -> Result<()> {
+        let stored: Vec<_> = self.stored_indexes().collect();
+        for (id, name, _) in stored {
+            if name == damaged {
+                self.drop_index_of(&id)?;
+            }
+        }
+        Ok(())
     }
 
     /// All indexes: those of this session, and those that only the store knows.

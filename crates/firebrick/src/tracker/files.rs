@@ -45,6 +45,11 @@ pub(super) struct Owed {
 }
 
 impl Owed {
+    /// Whether it is this file.
+    pub(super) fn is_of(&self, id: &str, name: &str) -> bool {
+        self.id == id && self.name == name
+    }
+
     fn entry(&self) -> Entry {
         Entry {
             name: self.name.clone(),

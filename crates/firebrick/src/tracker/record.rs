@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::files::Owed;
 use super::groups::Group;
 use super::status::Traffic;
+use crate::ledger::Ledger;
 
 /// The state of one remote. Saved with every step that changes it, in the same commit as what it
 /// speaks of.
@@ -98,6 +99,16 @@ impl CarRecord {
     }
 }
 
+/// The lists of the blocks of every known CAR, with the names of the remotes.
+pub(crate) fn stored_lists(ledger: &Ledger) -> Vec<(String, Cid)> {
+    let cars = ledger.store().kv_prefix(CARS).into_iter();
+    cars.filter_map(|(key, car)| {
+        let (remote, _) = key[CARS.len()..].rsplit_once('/')?;
+        Some((remote.to_owned(), CarRecord::decode(&car).ok()?.list))
+    })
+    .collect()
+}
+
 /// Keys of the private state.
 pub(super) fn record_key(name: &str) -> String {
     format!("{RECORDS}{name}")
@@ -106,13 +117,16 @@ pub(super) fn record_key(name: &str) -> String {
 /// Prefix of all remotes' records.
 pub(super) const RECORDS: &str = "remote/";
 
+/// Prefix of all remotes' CARs.
+const CARS: &str = "car/";
+
 /// Prefix of the CARs of one remote.
 pub(super) fn car_prefix(name: &str) -> String {
-    format!("car/{name}/")
+    format!("{CARS}{name}/")
 }
 
 pub(super) fn car_key(name: &str, car: &Cid) -> String {
-    format!("car/{name}/{car}")
+    format!("{CARS}{name}/{car}")
 }
 
 /// The block that lists the blocks of a CAR. It stays in the local store.

@@ -15,3 +15,4 @@ mod queries;
 mod simulation;
 mod sync;
 mod transactions;
+mod verify;

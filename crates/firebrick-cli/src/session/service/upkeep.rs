@@ -1,8 +1,8 @@
-//! Backups: long work with progress.
+//! Backups and checks: long work with progress.
 
 use std::path::{Path, PathBuf};
 
-use firebrick::BackupProgress;
+use firebrick::{BackupProgress, VerifyProgress};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -39,6 +39,30 @@ impl Service {
         .await?;
         let backup = value(&info)?;
         asker.reply(Reply::BackedUp { backup }).await
+    }
+
+    pub(super) async fn verify(&self, asker: &Asker) -> Result<()> {
+        let (tell, told) = watch::channel(VerifyProgress::default());
+        let run = self.database().verify_with(move |progress| {
+            tell.send_replace(progress);
+        });
+        let report = watched(run, told, asker, |progress| Reply::Verifying {
+            blocks: progress.blocks,
+            findings: progress.findings,
+        })
+        .await?;
+        let report = value(&report)?;
+        asker.reply(Reply::Verified { report }).await
+    }
+
+    pub(super) async fn stats(&self, asker: &Asker) -> Result<()> {
+        let stats = value(&self.database().full_stats().await?)?;
+        asker.reply(Reply::Stats { stats }).await
+    }
+
+    pub(super) async fn repair(&self, asker: &Asker) -> Result<()> {
+        let report = value(&self.database().repair().await?)?;
+        asker.reply(Reply::Verified { report }).await
     }
 }
 

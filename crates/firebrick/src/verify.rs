@@ -1,0 +1,191 @@
+//! Looking at every block that the head needs, and mending what can be mended.
+
+mod repair;
+mod walk;
+
+use std::sync::Arc;
+
+use firebrick_core::Cid;
+use serde::Serialize;
+
+pub(crate) use self::repair::repair;
+
+use crate::env;
+use crate::error::{Error, Result};
+use crate::files::Wanted;
+use crate::ledger::Ledger;
+use crate::tracker::Trackers;
+
+/// Looks at everything that the present head needs, and at what is kept beside it.
+pub(crate) async fn verify(
+    ledger: &Arc<Ledger>,
+    trackers: &Trackers,
+    mut progress: impl FnMut(VerifyProgress) + Send + 'static,
+) -> Result<VerifyReport> {
+    ledger.ensure_open()?;
+    let of = Arc::clone(ledger);
+    let job = move || walk::walk(&of, &mut progress);
+    let report = env::blocking(&*ledger.env, job).await;
+    let mut report = report.map_err(|_| Error::Closed)??;
+    trackers.name_holders(&mut report.findings)?;
+    Ok(report)
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// Blocks looked at.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong so far.
+    pub findings: u64,
+}
+
+/// What a block holds, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "holds")]
+#[non_exhaustive]
+pub enum Held {
+    /// An event of the history. What only it leads to was not looked at.
+    Event,
+    /// A part of the tree of documents: those whose ids begin like this. What is below it was not
+    /// looked at.
+    Shard {
+        /// How the ids begin.
+        prefix: String,
+    },
+    /// The present value of a document.
+    Document {
+        /// The document's id.
+        id: String,
+    },
+    /// An earlier value of a document.
+    Version {
+        /// The document's id.
+        id: String,
+    },
+    /// The content of a file, a piece of it, or the list of its pieces.
+    File {
+        /// The document's id.
+        id: String,
+        /// The file's name.
+        name: String,
+    },
+    /// A node of an index, which can be made anew.
+    IndexNode {
+        /// The index' name.
+        index: String,
+    },
+    /// The list of the blocks that a CAR at a remote holds.
+    CarList {
+        /// The remote's name.
+        remote: String,
+    },
+}
+
+/// What is wrong with a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "fault")]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is not here.
+    Missing,
+    /// It is here, but its bytes are not the right ones.
+    Damaged {
+        /// Where it lies and what does not fit.
+        cause: String,
+    },
+}
+
+/// A block that is missing or damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The block.
+    pub cid: Cid,
+    /// What it holds.
+    #[serde(flatten)]
+    pub held: Held,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// Remotes, attached or remembered, that hold it as far as is known here:
+    /// [`Database::repair`](crate::Database::repair) fetches it from them.
+    pub remotes: Vec<String>,
+    /// How to ask for it, if it is a content of a file.
+    #[serde(skip)]
+    pub(crate) wanted: Option<Wanted>,
+}
+
+/// How large an index is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct IndexSize {
+    /// Its name.
+    pub name: String,
+    /// Its nodes.
+    pub nodes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The head that was looked at.
+    pub head: Vec<Cid>,
+    /// Events that are good.
+    pub events: u64,
+    /// Shards of the tree that are good.
+    pub shards: u64,
+    /// Present documents whose values are good.
+    pub documents: u64,
+    /// Of these, deleted ones.
+    pub deleted: u64,
+    /// Earlier values that are good.
+    pub versions: u64,
+    /// Earlier values that are not kept here. That is no fault.
+    pub versions_not_kept: u64,
+    /// Contents of files that are good, and pieces of contents.
+    pub contents: u64,
+    /// Those that are at remotes only. That is no fault.
+    pub contents_not_here: u64,
+    /// The indexes, with their nodes that are good.
+    pub indexes: Vec<IndexSize>,
+    /// All good blocks and contents, those of remotes' lists included.
+    pub blocks: u64,
+    /// Bytes of all good blocks and contents.
+    pub bytes: u64,
+    /// What is wrong, nothing else.
+    pub findings: Vec<Finding>,
+    /// Damage that the store has noticed in its files and that hit none of these blocks, each with
+    /// its place.
+    pub store_damage: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether everything is here and good.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// What was wrong before.
+    pub before: Vec<Finding>,
+    /// Blocks that came from remotes, each verified by its hash.
+    pub fetched: Vec<Cid>,
+    /// Shards that were computed from events, and have the hash that they must have.
+    pub rebuilt: Vec<Cid>,
+    /// Indexes that were given up, so that the next query makes them anew.
+    pub indexes: Vec<String>,
+    /// How it is now; what is still wrong is in its findings.
+    pub after: VerifyReport,
+}
