@@ -28,7 +28,7 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
 fn print(stats: &Value, output: &Output) -> Result<()> {
     let count = |field: &str| grouped(number(stats, field));
     let bytes = |field: &str| output::bytes(number(stats, field));
-    let mut table = output.table(&["", ""]);
+    let mut table = output.table(&[]);
     let deleted = format!("{} ({} deleted)", count("documents"), count("deleted"));
     table.add_row(["documents", &deleted]);
     table.add_row(["earlier versions", &count("versions")]);

@@ -33,6 +33,7 @@ fn figures_of_a_database_and_its_remotes() {
     );
     place.ok(&["sync"]);
     let text = place.ok(&["stats"]);
+    assert!(text.starts_with(" documents"), "{text}");
     assert!(
         text.contains("has everything") && text.contains("3 (1 deleted)"),
         "{text}"
