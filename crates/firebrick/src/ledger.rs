@@ -3,6 +3,7 @@
 //! The path of a write is [`commit`]; the path of what a remote sent is [`apply`]; both end in
 //! [`publish`](Ledger::publish), the only place from which anyone hears of a change.
 
+mod ahead;
 mod apply;
 mod commit;
 mod condition;
@@ -21,6 +22,7 @@ use firebrick_core::merge::Resolver;
 use firebrick_core::pail::Tree;
 use tokio::sync::{broadcast, watch};
 
+pub(crate) use self::ahead::Ahead;
 pub(crate) use self::commit::Pipeline;
 pub(crate) use self::condition::{Conditions, present};
 pub(crate) use self::put::Put;

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::ledger::{Ledger, Snapshot, missing_document};
+use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
 use crate::opaque::opaque_debug;
 use crate::store::StoreError;
 
@@ -22,9 +22,6 @@ pub struct Row<T> {
     /// The document; `None` if it is deleted.
     pub doc: Option<T>,
 }
-
-/// Documents that are read together, so that the store can read neighbours at once.
-const ROWS_AT_ONCE: usize = 256;
 
 /// A listing of one version of the database, in ascending order of ids. Made by
 /// [`Database::all_docs`](crate::Database::all_docs).
@@ -100,6 +97,7 @@ impl AllDocs {
             left: self.limit,
             listing: self,
             batch: Vec::new().into_iter(),
+            ahead: Ahead::new(),
             ended: false,
             of: PhantomData,
         }
@@ -168,6 +166,7 @@ pub struct Rows<T> {
     next_after: Option<String>,
     left: usize,
     batch: std::vec::IntoIter<(String, Cid, Result<Option<Bytes>, StoreError>)>,
+    ahead: Ahead,
     ended: bool,
     of: PhantomData<fn() -> T>,
 }
@@ -176,22 +175,25 @@ impl<T> Rows<T> {
     fn fill(&mut self) -> Result<()> {
         self.listing.ledger.ensure_open()?;
         let tombstone = document::TOMBSTONE.cid;
-        let mut entries = Vec::with_capacity(ROWS_AT_ONCE.min(self.left));
-        let mut last = None;
-        let mut seen = 0;
-        for entry in self.listing.entries(self.next_after.take()) {
+        let at_once = self.ahead.documents();
+        let wanted = at_once.min(self.left);
+        let mut entries = Vec::with_capacity(wanted);
+        let mut next_after = None;
+        for (seen, entry) in self.listing.entries(self.next_after.take()).enumerate() {
             let (id, cid) = entry?;
-            seen += 1;
-            last = Some(id.clone());
             if id != document::GENESIS_KEY && (self.listing.deleted || cid != tombstone) {
                 entries.push((id, cid));
-            }
-            if entries.len() == ROWS_AT_ONCE.min(self.left) || seen == ROWS_AT_ONCE * 4 {
+                if entries.len() == wanted {
+                    next_after = entries.last().map(|(id, _)| id.clone());
+                    break;
+                }
+            } else if seen >= at_once * 4 {
+                next_after = Some(id);
                 break;
             }
         }
-        self.ended = last.is_none();
-        self.next_after = last;
+        self.ended = next_after.is_none();
+        self.next_after = next_after;
         let cids: Vec<Cid> = entries.iter().map(|(_, cid)| *cid).collect();
         let source = &self.listing.ledger.source;
         let blocks: Vec<Result<Option<Bytes>, StoreError>> = match source.documents(&cids) {
@@ -199,6 +201,8 @@ impl<T> Rows<T> {
             // One damaged document does not keep back its neighbours.
             Err(_) => cids.iter().map(|cid| source.document(cid)).collect(),
         };
+        let read = blocks.iter().flatten().flatten();
+        self.ahead.took(cids.len(), read.map(Bytes::len).sum());
         let rows = entries
             .into_iter()
             .zip(blocks)

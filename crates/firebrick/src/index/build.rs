@@ -16,13 +16,9 @@ use super::registry::{Entry, IndexStatus};
 use super::state::{IndexState, Obstacle};
 use crate::env::blocking;
 use crate::error::{Error, Result};
-use crate::ledger::{Ledger, Snapshot, missing_document};
+use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
 use crate::store::{Commit, StoredBlock};
 
-/// Documents between two looks at whether to stop.
-const STEP_DOCUMENTS: usize = 4096;
-/// Documents that are read together.
-const READ_DOCUMENTS: usize = 256;
 /// Bytes of rows that are sorted together.
 const SORT_BYTES: usize = 32 << 20;
 /// Bytes of new nodes that are stored together.
@@ -38,6 +34,7 @@ struct Work {
     state: IndexState,
     /// Where in the documents; `None` once all were read.
     after: Option<String>,
+    ahead: Ahead,
     edits: Vec<Edit>,
     edit_bytes: usize,
     done: u64,
@@ -61,6 +58,7 @@ impl Work {
             state: known.map_or_else(IndexState::empty, |state| (*state).clone()),
             snapshot,
             after,
+            ahead: Ahead::new(),
             edits: Vec::new(),
             edit_bytes: 0,
             done: 0,
@@ -119,35 +117,33 @@ impl Work {
         if !after.is_empty() {
             range = range.after(after.clone());
         }
-        let mut entries = self.snapshot.tree.entries(source, range);
-        let mut ended = false;
-        for _ in 0..STEP_DOCUMENTS / READ_DOCUMENTS {
-            let mut ids = Vec::with_capacity(READ_DOCUMENTS);
-            let mut cids = Vec::with_capacity(READ_DOCUMENTS);
-            while cids.len() < READ_DOCUMENTS {
-                let Some(next) = entries.next() else {
-                    ended = true;
-                    break;
-                };
-                let (id, cid) = next?;
-                after.clone_from(&id);
-                if id != document::GENESIS_KEY && cid != document::TOMBSTONE.cid {
-                    ids.push(id);
-                    cids.push(cid);
-                }
+        let at_once = self.ahead.documents();
+        let mut ids = Vec::with_capacity(at_once);
+        let mut cids = Vec::with_capacity(at_once);
+        let mut ended = true;
+        for next in self.snapshot.tree.entries(source, range) {
+            let (id, cid) = next?;
+            after.clone_from(&id);
+            if id != document::GENESIS_KEY && cid != document::TOMBSTONE.cid {
+                ids.push(id);
+                cids.push(cid);
             }
-            let blocks = source
-                .documents(&cids)
-                .map_err(|e| Obstacle::Other(e.into()))?;
-            for ((id, cid), block) in ids.iter().zip(&cids).zip(blocks) {
-                let block = block.ok_or_else(|| Obstacle::Other(missing_document(*cid, id)))?;
-                self.add(entry, id, &block)?;
-            }
-            self.done += ids.len() as u64;
-            if ended {
+            if cids.len() == at_once {
+                ended = false;
                 break;
             }
         }
+        let blocks = source
+            .documents(&cids)
+            .map_err(|e| Obstacle::Other(e.into()))?;
+        let mut bytes = 0;
+        for ((id, cid), block) in ids.iter().zip(&cids).zip(blocks) {
+            let block = block.ok_or_else(|| Obstacle::Other(missing_document(*cid, id)))?;
+            bytes += block.len();
+            self.add(entry, id, &block)?;
+        }
+        self.ahead.took(ids.len(), bytes);
+        self.done += ids.len() as u64;
         self.after = (!ended).then_some(after);
         if ended || self.edit_bytes > SORT_BYTES {
             let edits = std::mem::take(&mut self.edits);

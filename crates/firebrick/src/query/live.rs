@@ -106,6 +106,7 @@ impl<T: DeserializeOwned + Clone> LiveQuery<T> {
     ) -> Result<()> {
         match self.plan.include_docs {
             true => read_documents(ledger, snapshot, rows)
+                .map(drop)
                 .inspect_err(|error| ledger.source.note_unreadable(error)),
             false => Ok(()),
         }

@@ -12,10 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{IndexRow, Part, Plan, write_cursor};
 use crate::error::{Error, Result};
 use crate::index::{IndexState, decode_value};
-use crate::ledger::{Ledger, Snapshot, missing_document};
-
-/// Rows whose documents are read together.
-const ROWS_AT_ONCE: usize = 256;
+use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
 
 /// The entries of a result, in its order.
 pub(super) struct Entries {
@@ -92,12 +89,12 @@ pub(super) fn row<T>(entry: &[u8], value: &[u8]) -> Result<IndexRow<T>> {
     })
 }
 
-/// Gives rows their documents.
+/// Gives rows their documents. Returns how many bytes these have.
 pub(super) fn read_documents<T: DeserializeOwned>(
     ledger: &Ledger,
     snapshot: &Snapshot,
     rows: &mut [IndexRow<T>],
-) -> Result<()> {
+) -> Result<usize> {
     let source = &ledger.source;
     let mut cids = Vec::with_capacity(rows.len());
     for row in &*rows {
@@ -105,11 +102,13 @@ pub(super) fn read_documents<T: DeserializeOwned>(
         cids.push(cid.unwrap_or(document::TOMBSTONE.cid));
     }
     let blocks = source.documents(&cids)?;
+    let mut bytes = 0;
     for ((row, cid), block) in rows.iter_mut().zip(cids).zip(blocks) {
         let block = block.ok_or_else(|| missing_document(cid, &row.id))?;
+        bytes += block.len();
         row.doc = document::decode(&block)?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Iterator of [`Query::rows`](crate::Query::rows). It ends after the first error.
@@ -119,6 +118,7 @@ pub struct QueryRows<T> {
     snapshot: Arc<Snapshot>,
     batch: std::vec::IntoIter<IndexRow<T>>,
     last: Option<(usize, Vec<u8>)>,
+    ahead: Ahead,
     ended: bool,
     of: PhantomData<fn() -> T>,
 }
@@ -135,6 +135,7 @@ impl<T: DeserializeOwned> QueryRows<T> {
             snapshot,
             batch: Vec::new().into_iter(),
             last: None,
+            ahead: Ahead::new(),
             ended: false,
             of: PhantomData,
         })
@@ -151,14 +152,17 @@ impl<T: DeserializeOwned> QueryRows<T> {
     fn fill(&mut self) -> Result<()> {
         let ledger = Arc::clone(&self.entries.ledger);
         ledger.ensure_open()?;
-        let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
-        while rows.len() < ROWS_AT_ONCE {
+        let at_once = self.ahead.documents();
+        let mut rows = Vec::with_capacity(at_once);
+        let mut bytes = 0;
+        while rows.len() < at_once {
             let last = &mut self.last;
             let read = |span: usize, entry: &[u8], value: &[u8]| {
                 let (at, key) = last.get_or_insert_with(Default::default);
                 *at = span;
                 key.clear();
                 key.extend_from_slice(entry);
+                bytes += entry.len() + value.len();
                 row(entry, value)
             };
             let Some(row) = self.entries.next(read)? else {
@@ -168,8 +172,9 @@ impl<T: DeserializeOwned> QueryRows<T> {
             rows.push(row);
         }
         if self.entries.plan.include_docs {
-            read_documents(&ledger, &self.snapshot, &mut rows)?;
+            bytes += read_documents(&ledger, &self.snapshot, &mut rows)?;
         }
+        self.ahead.took(rows.len(), bytes);
         self.batch = rows.into_iter();
         Ok(())
     }

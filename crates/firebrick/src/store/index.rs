@@ -97,14 +97,15 @@ impl Index {
         Ok(())
     }
 
-    /// Calls `visit` with every place of many blocks, whose names must ascend.
+    /// Calls `visit` with every place of many blocks, whose names must ascend, and the number of the
+    /// name. Newer places come later.
     pub(crate) fn find_sorted(
         &self,
-        names: &[Name],
-        mut visit: impl FnMut(Name, Place),
+        names: &(impl Iterator<Item = Name> + Clone),
+        mut visit: impl FnMut(usize, Place),
     ) -> Result<(), RunError> {
         for run in &self.runs {
-            run.get_sorted(names.iter().copied(), &mut visit)?;
+            run.get_sorted(names.clone(), &mut visit)?;
         }
         Ok(())
     }

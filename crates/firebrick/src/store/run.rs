@@ -153,15 +153,16 @@ impl Run {
         Ok(find(&bytes, count, name))
     }
 
-    /// Finds many blocks, whose names must ascend, reading each page once.
+    /// Finds many blocks, whose names must ascend, reading each page once. `visit` gets the number of
+    /// the name.
     pub(crate) fn get_sorted(
         &self,
         names: impl Iterator<Item = Name>,
-        mut visit: impl FnMut(Name, Place),
+        mut visit: impl FnMut(usize, Place),
     ) -> Result<(), RunError> {
         let mut bytes = [0; PAGE_BYTES];
         let mut loaded = None;
-        for name in names {
+        for (at, name) in names.enumerate() {
             let Some(page) = self.page_of(name) else {
                 continue;
             };
@@ -174,7 +175,7 @@ impl Run {
                 }
             };
             if let Some(place) = find(&bytes, count, name) {
-                visit(name, place);
+                visit(at, place);
             }
         }
         Ok(())

@@ -217,20 +217,27 @@ impl Vault {
 
     /// Opens a sealed block; `None` if it is not what was sealed for this CID.
     pub(crate) fn open_block(&self, cid: &Cid, name: Name, mut sealed: Vec<u8>) -> Option<Bytes> {
-        let Some(ciphers) = &self.ciphers else {
-            let plain = Bytes::from(sealed);
-            return cid.matches(&plain).then_some(plain);
-        };
-        let associated = cid.to_bytes();
-        let plain = open(
-            &ciphers.blocks,
-            &block_nonce(name),
-            &associated,
-            &mut sealed,
-        )?
-        .len();
+        let plain = self.open_block_in_place(cid, name, &mut sealed)?;
         sealed.truncate(plain);
         Some(sealed.into())
+    }
+
+    /// Opens a sealed block where it is and answers its length. Leaves the bytes as they are if they
+    /// are not what was sealed for this CID.
+    pub(crate) fn open_block_in_place(
+        &self,
+        cid: &Cid,
+        name: Name,
+        sealed: &mut [u8],
+    ) -> Option<usize> {
+        match &self.ciphers {
+            Some(ciphers) => {
+                let associated = cid.to_bytes();
+                let nonce = block_nonce(name);
+                open(&ciphers.blocks, &nonce, &associated, sealed).map(<[u8]>::len)
+            }
+            None => cid.matches(sealed).then_some(sealed.len()),
+        }
     }
 }
 

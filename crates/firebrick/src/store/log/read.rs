@@ -17,8 +17,8 @@ use super::{LogStore, State, lock};
 /// Blocks that lie this close together are read by one call.
 const GAP_BYTES: u64 = 4 << 10;
 
-/// The most that one call reads to get several blocks.
-const SPAN_BYTES: u64 = 1 << 20;
+/// The most that one call reads to get several blocks: what a core's cache holds until they are opened.
+const SPAN_BYTES: u64 = 256 << 10;
 
 /// Files kept open for reading.
 const OPEN_FILES: usize = 64;
@@ -214,12 +214,11 @@ impl LogStore {
         places.sort_unstable_by_key(|(place, ..)| (place.segment, place.offset));
 
         let mut out = vec![None; cids.len()];
-        let mut buffer = Vec::new();
         let mut rest = &places[..];
         while !rest.is_empty() {
             let (span, later) = rest.split_at(self.span(rest));
             rest = later;
-            self.read_span(cids, span, &mut buffer, &mut out)?;
+            self.read_span(cids, span, &mut out)?;
         }
         Ok(out)
     }
@@ -229,38 +228,25 @@ impl LogStore {
         let mut rebuilt = false;
         loop {
             let mut places = Vec::with_capacity(wanted.len());
-            let mut names = Vec::new();
+            let mut older = Vec::with_capacity(wanted.len());
             let index = {
                 let state = self.state();
                 for (name, at) in wanted {
                     match state.recent(*name).into_iter().flatten().next() {
                         Some(place) => places.push((place, *name, *at)),
-                        None => names.push(*name),
+                        None => older.push((*name, *at)),
                     }
                 }
                 state.index.clone()
             };
-            let mut found: HashMap<Name, Place> = HashMap::with_capacity(names.len());
-            match index.find_sorted(&names, |name, place| {
-                found.insert(name, place);
-            }) {
-                Ok(()) => {}
-                Err(error) => {
-                    self.on_index_error(error, &index, &mut rebuilt)?;
-                    continue;
-                }
+            let mut found = vec![None; older.len()];
+            let names = older.iter().map(|(name, _)| *name);
+            if let Err(error) = index.find_sorted(&names, |at, place| found[at] = Some(place)) {
+                self.on_index_error(error, &index, &mut rebuilt)?;
+                continue;
             }
-            if !found.is_empty() {
-                let recent: hashbrown::HashSet<usize> =
-                    places.iter().map(|(_, _, at)| *at).collect();
-                for (name, at) in wanted {
-                    if let Some(place) = found.get(name)
-                        && !recent.contains(at)
-                    {
-                        places.push((*place, *name, *at));
-                    }
-                }
-            }
+            let found = older.into_iter().zip(found);
+            places.extend(found.filter_map(|((name, at), place)| Some((place?, name, at))));
             return Ok(places);
         }
     }
@@ -287,28 +273,43 @@ impl LogStore {
         count
     }
 
+    /// Reads neighbours at once. They are opened where they are and share one piece of memory.
     fn read_span(
         &self,
         cids: &[Cid],
         span: &[(Place, Name, usize)],
-        buffer: &mut Vec<u8>,
         out: &mut [Option<Bytes>],
     ) -> Result<(), StoreError> {
-        let start = u64::from(span[0].0.offset);
+        let first = span[0].0;
+        let start = u64::from(first.offset);
         let end = span.iter().map(|(place, ..)| self.end(*place)).max();
-        buffer.resize((end.unwrap_or(start) - start) as usize, 0);
-        let read = match self.segments.get(span[0].0.segment) {
-            Ok(file) => file.read_at(buffer, start).unwrap_or(0),
+        let mut buffer = vec![0; (end.unwrap_or(start) - start) as usize];
+        let read = match self.segments.get(first.segment) {
+            Ok(file) => file.read_at(&mut buffer, start).unwrap_or(0),
             Err(_) => 0,
         };
-        for (place, name, at) in span {
-            let from = (u64::from(place.offset) - start) as usize;
-            let to = (self.end(*place) - start) as usize;
-            let sealed = buffer[..read].get(from..to);
-            let opened =
-                sealed.and_then(|sealed| self.vault.open_block(&cids[*at], *name, sealed.to_vec()));
-            out[*at] = match opened {
-                Some(bytes) => Some(bytes),
+        buffer.truncate(read);
+        let mut opened: Vec<Option<std::ops::Range<usize>>> = Vec::with_capacity(span.len());
+        for (number, (place, name, at)) in span.iter().enumerate() {
+            // Asked for twice, and open already.
+            let again = number > 0 && span[number - 1].0 == *place;
+            opened.push(match opened.last() {
+                Some(last) if again => last.clone(),
+                _ => {
+                    let from = (u64::from(place.offset) - start) as usize;
+                    let to = (self.end(*place) - start) as usize;
+                    let sealed = buffer.get_mut(from..to);
+                    let plain = sealed.and_then(|sealed| {
+                        self.vault.open_block_in_place(&cids[*at], *name, sealed)
+                    });
+                    plain.map(|plain| from..from + plain)
+                }
+            });
+        }
+        let buffer = Bytes::from(buffer);
+        for ((.., at), range) in span.iter().zip(opened) {
+            out[*at] = match range {
+                Some(range) => Some(buffer.slice(range)),
                 // Alone it may be found elsewhere, or it gets its own error.
                 None => self.read_one(&cids[*at])?,
             };
