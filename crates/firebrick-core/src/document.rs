@@ -218,16 +218,21 @@ pub fn check_id(id: &str) -> Result<(), DocumentError> {
 /// so ids sort by time.
 #[must_use]
 pub fn generate_id(unix_ms: u64, random: [u8; 10]) -> String {
-    let hex = data_encoding::HEXLOWER.encode(&random);
-    let time = unix_ms & 0xffff_ffff_ffff;
-    format!(
-        "{:08x}-{:04x}-7{}-b{}-{}",
-        time >> 16,
-        time & 0xffff,
-        &hex[..3],
-        &hex[3..6],
-        &hex[6..18]
-    )
+    let [_, _, time @ ..] = unix_ms.to_be_bytes();
+    let mut hex = data_encoding::HEXLOWER.encode(&time);
+    data_encoding::HEXLOWER.encode_append(&random, &mut hex);
+    let parts = [
+        &hex[..8],
+        "-",
+        &hex[8..12],
+        "-7",
+        &hex[12..15],
+        "-b",
+        &hex[15..18],
+        "-",
+        &hex[18..30],
+    ];
+    parts.concat()
 }
 
 #[cfg(test)]

@@ -171,10 +171,7 @@ impl Database {
         documents: impl IntoIterator<Item = &'a T>,
         durability: Durability,
     ) -> Result<Written> {
-        let puts = documents
-            .into_iter()
-            .map(|document| self.encode(document))
-            .collect::<Result<Vec<_>>>()?;
+        let puts = Put::encode_all(&self.inner.ledger, documents)?;
         if puts.is_empty() {
             return Err(Error::Config(
                 "a bulk write needs at least one document".into(),

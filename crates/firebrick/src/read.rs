@@ -1,7 +1,9 @@
 //! Reading: all documents in order of their ids, and the changes since a head.
 
+use std::iter::Zip;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use bytes::Bytes;
 use firebrick_core::pail::Range;
@@ -12,7 +14,6 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
 use crate::opaque::opaque_debug;
-use crate::store::StoreError;
 
 /// A document of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -96,7 +97,7 @@ impl AllDocs {
             next_after: self.after.clone(),
             left: self.limit,
             listing: self,
-            batch: Vec::new().into_iter(),
+            batch: Vec::new().into_iter().zip(Vec::new()),
             ahead: Ahead::new(),
             ended: false,
             of: PhantomData,
@@ -165,7 +166,7 @@ pub struct Rows<T> {
     listing: AllDocs,
     next_after: Option<String>,
     left: usize,
-    batch: std::vec::IntoIter<(String, Cid, Result<Option<Bytes>, StoreError>)>,
+    batch: Zip<IntoIter<(String, Cid)>, IntoIter<Option<Bytes>>>,
     ahead: Ahead,
     ended: bool,
     of: PhantomData<fn() -> T>,
@@ -196,18 +197,12 @@ impl<T> Rows<T> {
         self.next_after = next_after;
         let cids: Vec<Cid> = entries.iter().map(|(_, cid)| *cid).collect();
         let source = &self.listing.ledger.source;
-        let blocks: Vec<Result<Option<Bytes>, StoreError>> = match source.documents(&cids) {
-            Ok(blocks) => blocks.into_iter().map(Ok).collect(),
-            // One damaged document does not keep back its neighbours.
-            Err(_) => cids.iter().map(|cid| source.document(cid)).collect(),
-        };
-        let read = blocks.iter().flatten().flatten();
-        self.ahead.took(cids.len(), read.map(Bytes::len).sum());
-        let rows = entries
-            .into_iter()
-            .zip(blocks)
-            .map(|((id, cid), bytes)| (id, cid, bytes));
-        self.batch = rows.collect::<Vec<_>>().into_iter();
+        // One damaged document does not keep back its neighbours: each is read again by itself.
+        let blocks = source.documents(&cids);
+        let blocks = blocks.unwrap_or_else(|_| vec![None; cids.len()]);
+        let bytes = blocks.iter().flatten().map(Bytes::len).sum();
+        self.ahead.took(cids.len(), bytes);
+        self.batch = entries.into_iter().zip(blocks);
         Ok(())
     }
 }
@@ -220,16 +215,21 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             if self.left == 0 {
                 return None;
             }
-            if let Some((id, cid, bytes)) = self.batch.next() {
+            if let Some(((id, cid), block)) = self.batch.next() {
                 self.left -= 1;
-                let bytes = match bytes {
-                    Ok(Some(bytes)) => bytes,
-                    Ok(None) => {
-                        return Some(Err(self.listing.ledger.noted(missing_document(cid, &id))));
-                    }
-                    Err(error) => return Some(Err(self.listing.ledger.noted(error.into()))),
+                let ledger = &self.listing.ledger;
+                let found = match block {
+                    Some(block) => Ok(block),
+                    None => match ledger.source.document(&cid) {
+                        Ok(block) => block.ok_or_else(|| missing_document(cid, &id)),
+                        Err(error) => Err(error.into()),
+                    },
                 };
-                let doc = document::decode::<T>(&bytes).map_err(Error::from);
+                let block = match found {
+                    Ok(block) => block,
+                    Err(error) => return Some(Err(ledger.noted(error))),
+                };
+                let doc = document::decode::<T>(&block).map_err(Error::from);
                 return Some(doc.map(|doc| Row { id, doc }));
             }
             if self.ended {

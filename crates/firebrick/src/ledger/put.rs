@@ -6,6 +6,7 @@ use bytes::Bytes;
 use firebrick_core::{Block, Cid, document};
 
 use super::Ledger;
+use crate::env::Env;
 use crate::error::Result;
 
 /// What a write did.
@@ -48,12 +49,23 @@ impl Put {
 
     /// A document under its own id, or under a generated one.
     pub(crate) fn encode<T: serde::Serialize + ?Sized>(ledger: &Ledger, value: &T) -> Result<Self> {
-        let generate = || {
-            let mut random = [0; 10];
-            ledger.env.fill_random(&mut random);
-            document::generate_id(ledger.env.unix_ms(), random)
-        };
-        let (id, block) = document::encode_own(value, generate)?;
+        Self::encode_with(&mut Ids::new(&*ledger.env, 1), value)
+    }
+
+    /// The documents of one write.
+    pub(crate) fn encode_all<'a, T: serde::Serialize + 'a>(
+        ledger: &Ledger,
+        values: impl IntoIterator<Item = &'a T>,
+    ) -> Result<Vec<Self>> {
+        let mut ids = Ids::new(&*ledger.env, IDS_AT_ONCE);
+        let values = values.into_iter();
+        values
+            .map(|value| Self::encode_with(&mut ids, value))
+            .collect()
+    }
+
+    fn encode_with<T: serde::Serialize + ?Sized>(ids: &mut Ids<'_>, value: &T) -> Result<Self> {
+        let (id, block) = document::encode_own(value, || ids.next())?;
         Ok(Self::new(id, &block))
     }
 
@@ -61,5 +73,35 @@ impl Put {
     pub(crate) fn delete(id: &str) -> Result<Self> {
         document::check_id(id)?;
         Ok(Self::new(id.to_owned(), &document::TOMBSTONE))
+    }
+}
+
+/// Ids that a bulk write generates from one portion of random bytes.
+const IDS_AT_ONCE: usize = 64;
+
+/// Makes the ids of one write. The system takes its time for each question for random bytes, so it is
+/// asked for those of several ids at once; none are kept for the next write.
+struct Ids<'a> {
+    env: &'a dyn Env,
+    at_once: usize,
+    random: Vec<[u8; 10]>,
+}
+
+impl<'a> Ids<'a> {
+    const fn new(env: &'a dyn Env, at_once: usize) -> Self {
+        Self {
+            env,
+            at_once,
+            random: Vec::new(),
+        }
+    }
+
+    fn next(&mut self) -> String {
+        if self.random.is_empty() {
+            self.random.resize(self.at_once, [0; 10]);
+            self.env.fill_random(self.random.as_flattened_mut());
+        }
+        let random = self.random.pop().unwrap_or_default();
+        document::generate_id(self.env.unix_ms(), random)
     }
 }

@@ -165,6 +165,23 @@ impl Vault {
         Aes256Gcm::new(&(*key).into())
     }
 
+    /// The names of many blocks, side by side: much faster than one after the other.
+    pub(crate) fn names<'a>(&self, cids: impl Iterator<Item = &'a Cid> + Clone) -> Vec<Name> {
+        let first = |cid: &Cid| AesBlock::<Aes256>::from(halves(cid.digest())[0]);
+        let mut blocks: Vec<_> = cids.clone().map(first).collect();
+        self.names.encrypt_blocks(&mut blocks);
+        for (block, cid) in blocks.iter_mut().zip(cids.clone()) {
+            xor(&mut block.0, &halves(cid.digest())[1]);
+        }
+        self.names.encrypt_blocks(&mut blocks);
+        for (block, cid) in blocks.iter_mut().zip(cids) {
+            block.0[0] ^= cid.codec() as u8;
+        }
+        self.names.encrypt_blocks(&mut blocks);
+        let name = |block: &AesBlock<Aes256>| u128::from_be_bytes(block.0);
+        blocks.iter().map(name).collect()
+    }
+
     /// A nonce that was never used before under the metadata key.
     pub(crate) fn fresh_nonce(&self) -> [u8; NONCE_BYTES] {
         let count = self.nonce_counter.fetch_add(1, Ordering::Relaxed);
@@ -310,6 +327,9 @@ mod tests {
         let vault = with_key(1);
         let name = vault.name(&cid);
         assert_ne!(name, vault.name(&other), "the codec is part of the name");
+        let many: Vec<Cid> = [cid, other].into_iter().cycle().take(99).collect();
+        let one_by_one: Vec<Name> = many.iter().map(|cid| vault.name(cid)).collect();
+        assert_eq!(vault.names(many.iter()), one_by_one);
         let mut sealed = Vec::new();
         vault.seal_block(&cid, name, plain, &mut sealed);
         assert_eq!(sealed.len(), plain.len() + vault.overhead());

@@ -204,11 +204,8 @@ impl LogStore {
     }
 
     pub(super) fn read_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let mut wanted: Vec<(Name, usize)> = cids
-            .iter()
-            .enumerate()
-            .map(|(at, cid)| (self.vault.name(cid), at))
-            .collect();
+        let names = self.vault.names(cids.iter());
+        let mut wanted: Vec<(Name, usize)> = names.into_iter().zip(0..).collect();
         wanted.sort_unstable();
         let mut places = self.find_many(&wanted)?;
         places.sort_unstable_by_key(|(place, ..)| (place.segment, place.offset));

@@ -274,9 +274,10 @@ impl LogStore {
     /// Chooses the blocks that have to be stored.
     fn choose(&self, commit: &Commit<'_>, chosen: &mut Vec<(Name, u32)>) {
         chosen.clear();
+        let cids = commit.blocks.iter().map(|stored| &stored.block.cid);
+        let names = self.vault.names(cids);
         let state = self.state();
-        for (at, stored) in commit.blocks.iter().enumerate() {
-            let name = self.vault.name(&stored.block.cid);
+        for ((at, stored), name) in commit.blocks.iter().enumerate().zip(names) {
             let mut known = None;
             let mut see = |place: Place| {
                 // What a compaction is about to remove does not count.
