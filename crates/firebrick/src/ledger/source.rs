@@ -22,6 +22,9 @@ struct BytesHeld;
 /// Derived generations held at most; they can be derived again.
 const MOST_DERIVED: usize = 1 << 20;
 
+/// Documents of a large read that are looked up to see how many of them the cache holds.
+const SAMPLE: usize = 32;
+
 /// What an entry costs beside its content: key, counters, the hash table's share.
 const ENTRY_BYTES: u64 = 96;
 
@@ -140,6 +143,9 @@ impl Source {
     /// Many documents' blocks, read from the store in one call as far as the cache lacks them.
     /// A scan does not push out what single reads have cached.
     pub(crate) fn documents(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if !self.holds_nearly_all(cids) {
+            return self.store.blocks(cids);
+        }
         let mut found: Vec<Option<Bytes>> =
             cids.iter().map(|cid| self.held_document(cid)).collect();
         let absent: Vec<usize> = (0..cids.len()).filter(|at| found[*at].is_none()).collect();
@@ -150,6 +156,19 @@ impl Source {
             }
         }
         Ok(found)
+    }
+
+    /// Whether the cache helps with reading these documents, judged by a sample. The store reads
+    /// neighbours together, so a cache that lacks some of many spares it little, and each look into a
+    /// large cache is a walk through cold memory.
+    fn holds_nearly_all(&self, cids: &[Cid]) -> bool {
+        let step = cids.len() / SAMPLE;
+        if step < 8 {
+            return true;
+        }
+        let sample = cids.iter().step_by(step).take(SAMPLE);
+        let held = sample.filter(|cid| self.held.peek(&Key::of(cid)).is_some());
+        held.count() * 10 >= SAMPLE * 9
     }
 
     /// Keeps a document that was just written: it is likely to be read next.
