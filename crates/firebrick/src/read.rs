@@ -155,7 +155,7 @@ impl AllDocs {
         }
         self.snapshot
             .tree
-            .entries(&self.ledger.source, range)
+            .entries(self.ledger.source.scanning(), range)
             .map(|entry| entry.map_err(Error::from))
     }
 }

@@ -121,7 +121,7 @@ impl Work {
         let mut ids = Vec::with_capacity(at_once);
         let mut cids = Vec::with_capacity(at_once);
         let mut ended = true;
-        for next in self.snapshot.tree.entries(source, range) {
+        for next in self.snapshot.tree.entries(source.scanning(), range) {
             let (id, cid) = next?;
             after.clone_from(&id);
             if id != document::GENESIS_KEY && cid != document::TOMBSTONE.cid {

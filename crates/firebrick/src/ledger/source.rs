@@ -274,17 +274,51 @@ impl ShardSource for Passing<'_> {
     }
 }
 
+/// Reads all shards of a range, each once. They fill a cache that has room and push nothing out of it.
+pub(crate) struct Scanning<'a>(&'a Source);
+
+impl ShardSource for Scanning<'_> {
+    fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
+        self.0.find_shard(cid, || self.0.has_room())
+    }
+
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        self.0.find_chain(cid, || self.0.has_room())
+    }
+}
+
 impl ShardSource for Source {
     fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
+        self.find_shard(cid, || true)
+    }
+
+    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+        self.find_chain(cid, || true)
+    }
+}
+
+impl Source {
+    /// The shards of a listing.
+    pub(crate) const fn scanning(&self) -> Scanning<'_> {
+        Scanning(self)
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.weight() < self.held.capacity() / 10 * 9
+    }
+
+    fn find_shard(&self, cid: &Cid, keep: impl FnOnce() -> bool) -> Result<Shard, PailError> {
         if let Some(shard) = self.held_shard(cid) {
             return Ok(shard);
         }
         let shard = self.stored_shard(cid)?;
-        self.held.insert(Key::of(cid), Held::Shard(shard.clone()));
+        if keep() {
+            self.held.insert(Key::of(cid), Held::Shard(shard.clone()));
+        }
         Ok(shard)
     }
 
-    fn chain(&self, cid: &Cid) -> Result<Chain, PailError> {
+    fn find_chain(&self, cid: &Cid, keep: impl FnOnce() -> bool) -> Result<Chain, PailError> {
         let key = Key {
             cid: *cid,
             chain: true,
@@ -301,13 +335,15 @@ impl ShardSource for Source {
         let first = held.map_or_else(|| self.stored_shard(cid), Ok)?;
         match Chain::single(first) {
             Ok(chain) => {
-                self.held
-                    .insert(Key::of(cid), Held::Shard(chain.end().clone()));
+                if keep() {
+                    let end = Held::Shard(chain.end().clone());
+                    self.held.insert(Key::of(cid), end);
+                }
                 Ok(chain)
             }
             Err(first) => {
                 let chain = Chain::follow(first, &Passing(self));
-                if chain.is_whole() {
+                if chain.is_whole() && keep() {
                     self.held.insert(key, Held::Chain(chain.clone()));
                 }
                 Ok(chain)
