@@ -21,9 +21,9 @@ pub use self::error::BackupError;
 pub(crate) use self::restore::{inspect, restore};
 
 use crate::Builder;
-use crate::env;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::store::sync_directory;
 use write::Plan;
 
 /// How far a backup or a restore is.
@@ -159,10 +159,7 @@ impl Backup {
             if !replace && file.exists() {
                 return Err(BackupError::Exists { file }.into());
             }
-            let folder = file
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
+            let folder = folder_of(&file);
             let what = || format!("writing the backup {}", file.display());
             let temporary = tempfile::Builder::new()
                 .prefix(".backup-")
@@ -207,7 +204,7 @@ impl Backup {
         work: impl FnOnce(Plan) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.ledger.ensure_open()?;
-        let env = Arc::clone(&self.ledger.env);
+        let ledger = Arc::clone(&self.ledger);
         let job = move || {
             let key = self.ledger.keys.default_key();
             let base = match self.since {
@@ -223,7 +220,7 @@ impl Backup {
                 progress: self.progress,
             })
         };
-        env::blocking(&*env, job).await.map_err(|_| Error::Closed)?
+        ledger.blocking(job).await
     }
 }
 
@@ -274,13 +271,11 @@ impl BackupInfo {
     }
 }
 
-/// Makes a rename in a directory survive a loss of power.
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    std::fs::File::open(directory)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = directory;
-    Ok(())
+/// Where a file or directory is, or is to be.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// A builder as it was given, for another directory.

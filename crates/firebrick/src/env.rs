@@ -75,6 +75,11 @@ pub async fn blocking<T: Send + 'static>(
     receiver.await.map_err(|_| JobLost)
 }
 
+/// How long to wait after so many tries in vain: twice as long each time, but not longer than `most`.
+pub(crate) fn backoff(first: Duration, tries: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << tries.min(16)).min(most)
+}
+
 /// The time limit was reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no result within {0:?}")]

@@ -20,9 +20,8 @@ use firebrick_core::file::{self, Entry, FILES, FileMeta, PUBLIC_FILES};
 use serde::Serialize;
 
 pub(crate) use self::exchange::{Exchange, Peer, Wanted};
-pub(crate) use self::intake::blocking;
 use self::intake::{Taken, take};
-pub(crate) use self::local::{Item, car, is_here};
+pub(crate) use self::local::{Item, PART_BYTES, car, is_here};
 pub use self::reader::FileReader;
 pub(crate) use self::reader::{fetch_list, items, own_item};
 pub use self::source::FileSource;
@@ -153,7 +152,7 @@ impl Files {
             }
             Ok(Some(bytes))
         };
-        blocking(&self.ledger, count).await
+        self.ledger.blocking(count).await
     }
 
     /// Takes a file out of the document; whether there was one. Former versions of the document

@@ -28,7 +28,7 @@ pub(crate) use self::condition::{Conditions, present};
 pub(crate) use self::put::Put;
 pub use self::put::Written;
 pub(crate) use self::source::{Source, missing_document};
-use crate::env::Env;
+use crate::env::{self, Env};
 use crate::error::{Error, Result};
 use crate::files::Exchange;
 use crate::index::{IndexSet, Indexes};
@@ -178,6 +178,16 @@ impl Ledger {
     pub(crate) fn noted(&self, error: Error) -> Error {
         self.source.note_unreadable(&error);
         error
+    }
+
+    /// Runs what reads, computes or writes for long, away from the tasks.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        env::blocking(&*self.env, job)
+            .await
+            .map_err(|_| Error::Closed)?
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

@@ -37,6 +37,7 @@ mod history;
 mod index;
 mod keys;
 mod ledger;
+mod lock;
 mod opaque;
 mod options;
 mod query;

@@ -217,19 +217,11 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             }
             if let Some(((id, cid), block)) = self.batch.next() {
                 self.left -= 1;
-                let ledger = &self.listing.ledger;
-                let found = match block {
+                let block = match block {
                     Some(block) => Ok(block),
-                    None => match ledger.source.document(&cid) {
-                        Ok(block) => block.ok_or_else(|| missing_document(cid, &id)),
-                        Err(error) => Err(error.into()),
-                    },
+                    None => self.listing.ledger.read(&id, cid),
                 };
-                let block = match found {
-                    Ok(block) => block,
-                    Err(error) => return Some(Err(ledger.noted(error))),
-                };
-                let doc = document::decode::<T>(&block).map_err(Error::from);
+                let doc = block.and_then(|block| Ok(document::decode::<T>(&block)?));
                 return Some(doc.map(|doc| Row { id, doc }));
             }
             if self.ended {

@@ -30,6 +30,7 @@ use firebrick_core::{Block, Cid};
 
 pub use blob::{Blob, BlobWriter, StagedBlob};
 pub(crate) use descriptor::fingerprint;
+pub(crate) use disk::sync_directory;
 pub use error::StoreError;
 pub use log::{Compaction, LogOptions, LogStore, Verification};
 pub use memory::MemoryStore;

@@ -10,8 +10,7 @@ use serde::Serialize;
 
 pub(crate) use self::repair::repair;
 
-use crate::env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::Wanted;
 use crate::ledger::Ledger;
 use crate::tracker::Trackers;
@@ -24,9 +23,8 @@ pub(crate) async fn verify(
 ) -> Result<VerifyReport> {
     ledger.ensure_open()?;
     let of = Arc::clone(ledger);
-    let job = move || walk::walk(&of, &mut progress);
-    let report = env::blocking(&*ledger.env, job).await;
-    let mut report = report.map_err(|_| Error::Closed)??;
+    let walk = move || walk::walk(&of, &mut progress);
+    let mut report = ledger.blocking(walk).await?;
     trackers.name_holders(&mut report.findings)?;
     Ok(report)
 }

@@ -54,6 +54,12 @@ impl KeySet {
         &self.keys
     }
 
+    /// The key with this id.
+    #[must_use]
+    pub fn get(&self, id: &KeyId) -> Option<&Key> {
+        self.keys.iter().find(|key| key.key_id() == *id)
+    }
+
     /// The key that encrypts.
     #[must_use]
     pub fn default_key(&self) -> &Key {

@@ -9,13 +9,13 @@ use firebrick_core::keys::{Key, KeyId};
 use firebrick_core::{Block, clock, file};
 
 use super::read::{BackupReader, Part};
-use super::{BackupError, BackupInfo, RestoreReport, at, sync_directory};
+use super::{BackupError, BackupInfo, RestoreReport, at, folder_of};
 use crate::env::{self, RealEnv};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::keys::Places;
 use crate::ledger::{Ledger, Snapshot};
-use crate::store::BlobWriter;
+use crate::store::{BlobWriter, sync_directory};
 use crate::{Builder, Database};
 
 /// What the history of a restored database says where its events came from.
@@ -96,10 +96,7 @@ pub(crate) async fn restore(
     }
     take_key(&files, &options, &name)?;
     let what = || format!("restoring into {}", target.display());
-    let folder = target
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(&target);
     std::fs::create_dir_all(folder).map_err(Error::io(what()))?;
     let staging = tempfile::Builder::new()
         .prefix(".restoring-")
@@ -171,10 +168,9 @@ fn missing_base(file: &Path, header: Header) -> Error {
 }
 
 async fn fill(database: &Database, files: Vec<PathBuf>) -> Result<RestoreReport> {
-    let ledger = Arc::clone(database.ledger());
-    let env = Arc::clone(&ledger.env);
-    let job = move || fill_now(&ledger, &files);
-    env::blocking(&*env, job).await.map_err(|_| Error::Closed)?
+    let ledger = database.ledger();
+    let of = Arc::clone(ledger);
+    ledger.blocking(move || fill_now(&of, &files)).await
 }
 
 fn fill_now(ledger: &Ledger, files: &[PathBuf]) -> Result<RestoreReport> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,20 +12,17 @@ use firebrick_core::envelope::EnvelopeError;
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use super::intake::blocking;
 use super::local::{self, Item};
+use crate::env::backoff;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::lock::lock;
 use crate::tracker::Timed;
 
 /// Contents that a remote is asked for again and again; more are looked for when they are read.
 const MISSING_MAX: usize = 1000;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Who wants a content, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +81,7 @@ impl Peer {
         if tries == 0 && missing.len() >= MISSING_MAX {
             return;
         }
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << tries.min(16))
-            .min(LAST_RETRY);
+        let wait = backoff(FIRST_RETRY, tries, LAST_RETRY);
         missing.insert(
             car,
             Lack {
@@ -169,7 +164,7 @@ impl Exchange {
         damaged: bool,
     ) -> Result<()> {
         let (item, of) = (wanted.item, Arc::clone(ledger));
-        if !damaged && blocking(ledger, move || local::is_here(&of, &item)).await? {
+        if !damaged && ledger.blocking(move || local::is_here(&of, &item)).await? {
             for peer in self.peers() {
                 peer.found(&item.car);
             }
@@ -182,7 +177,7 @@ impl Exchange {
                 Ok(Some(sealed)) => {
                     let len = sealed.len() as u64;
                     let of = Arc::clone(ledger);
-                    let taken = blocking(ledger, move || Ok(take_in(&of, &item, sealed)));
+                    let taken = ledger.blocking(move || Ok(take_in(&of, &item, sealed)));
                     taken.await?.map(|()| len)
                 }
                 Ok(None) => Err(Refusal::Because("it is not there".to_owned())),
@@ -240,10 +235,7 @@ impl Exchange {
                 continue;
             };
             let (of, car, copy) = (Arc::clone(ledger), item.car, sealed.clone());
-            let good = blocking(ledger, move || {
-                let plain = of.keys.open_car(copy);
-                Ok(plain.is_ok_and(|plain| car.matches(&plain)))
-            });
+            let good = ledger.blocking(move || Ok(of.keys.opens_as(&car, copy)));
             if good.await? {
                 peer.bytes_down
                     .fetch_add(sealed.len() as u64, Ordering::Relaxed);

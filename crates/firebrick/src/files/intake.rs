@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::local::{self, Held, Item};
 use super::source::FileSource;
-use crate::env;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::BlobWriter;
@@ -36,17 +35,8 @@ impl Taken {
     /// Makes the content visible, for a document to refer to it.
     pub(super) async fn keep(self, ledger: &Arc<Ledger>) -> Result<()> {
         let of = Arc::clone(ledger);
-        blocking(ledger, move || local::keep(&of, self.held)).await
+        ledger.blocking(move || local::keep(&of, self.held)).await
     }
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(
-    ledger: &Ledger,
-    job: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    env::blocking(&*ledger.env, job)
-        .await
-        .map_err(|_| Error::Closed)?
 }
 
 /// A source that knows how far it came.
@@ -139,12 +129,13 @@ async fn single(ledger: &Arc<Ledger>, parts: Vec<Bytes>) -> Result<Content> {
 
 async fn stage(ledger: Arc<Ledger>, parts: Vec<Bytes>) -> Result<(Item, Held)> {
     let of = Arc::clone(&ledger);
-    blocking(&ledger, move || {
-        let mut hash = Sha256::new();
-        parts.iter().for_each(|part| hash.update(part));
-        local::stage(&of, raw(hash), &parts)
-    })
-    .await
+    ledger
+        .blocking(move || {
+            let mut hash = Sha256::new();
+            parts.iter().for_each(|part| hash.update(part));
+            local::stage(&of, raw(hash), &parts)
+        })
+        .await
 }
 
 fn raw(hash: Sha256) -> Cid {
@@ -180,36 +171,38 @@ async fn long_single(mut input: Input, first: Vec<Bytes>) -> Result<Content> {
                 form: "a single block",
             });
         }
-        state = blocking(&ledger, move || {
-            state.hash.update(&bytes);
-            match &mut state.writer {
-                Some(writer) => writer.write(&bytes)?,
-                None => state.parts.push(bytes),
-            }
-            Ok(state)
-        })
-        .await?;
+        state = ledger
+            .blocking(move || {
+                state.hash.update(&bytes);
+                match &mut state.writer {
+                    Some(writer) => writer.write(&bytes)?,
+                    None => state.parts.push(bytes),
+                }
+                Ok(state)
+            })
+            .await?;
     }
     let (of, len) = (Arc::clone(&ledger), input.read);
-    blocking(&ledger, move || {
-        let cid = raw(state.hash);
-        let held = match state.writer {
-            Some(writer) => Held::Blob(writer.finish(cid)?),
-            None => Held::Block(firebrick_core::Block {
+    ledger
+        .blocking(move || {
+            let cid = raw(state.hash);
+            let held = match state.writer {
+                Some(writer) => Held::Blob(writer.finish(cid)?),
+                None => Held::Block(firebrick_core::Block {
+                    cid,
+                    bytes: state.parts.concat().into(),
+                }),
+            };
+            let car = local::name_car(&cid, len, &held, of.keys.salt_key().as_ref())?;
+            let known = local::is_here(&of, &Item { cid, car, len })?;
+            Ok(Content {
                 cid,
-                bytes: state.parts.concat().into(),
-            }),
-        };
-        let car = local::name_car(&cid, len, &held, of.keys.salt_key().as_ref())?;
-        let known = local::is_here(&of, &Item { cid, car, len })?;
-        Ok(Content {
-            cid,
-            car,
-            size: len,
-            held: vec![if known { Held::Here } else { held }],
+                car,
+                size: len,
+                held: vec![if known { Held::Here } else { held }],
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Pieces in CARs of their own, and the list of them.

@@ -16,7 +16,7 @@ use crate::store::{Blob, Commit, StagedBlob, StoreError, StoredBlock};
 pub(super) const INLINE_BYTES: u64 = 64 << 10;
 
 /// Bytes of a content that are in memory at once when it is read from front to back.
-pub(super) const PART_BYTES: u64 = 1 << 20;
+pub(crate) const PART_BYTES: u64 = 1 << 20;
 
 /// One block of a file, as a document or a list of pieces names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

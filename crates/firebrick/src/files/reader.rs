@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::FileInfo;
 use super::exchange::Wanted;
-use super::intake::blocking;
 use super::local::{self, Item, PART_BYTES};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
@@ -270,7 +269,7 @@ async fn read(file: Arc<Opened>, item: Item, range: Range<u64>) -> Result<Bytes>
     let mut fetched = false;
     loop {
         let (of, part) = (Arc::clone(ledger), range.clone());
-        let found = blocking(ledger, move || local::read(&of, &item, part)).await;
+        let found = ledger.blocking(move || local::read(&of, &item, part)).await;
         let damaged = match found {
             Ok(Some(bytes)) => return Ok(bytes),
             Ok(None) if fetched => {

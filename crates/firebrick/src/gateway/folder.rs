@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ use super::error::{GatewayError, GatewayErrorKind};
 use super::url::Place;
 use super::{Capabilities, CarEntry, Gateway, GatewayResult};
 use crate::env::{Env, blocking};
+use crate::lock::lock;
 
 /// Reads of a half-written `main.json` before it is taken as it is. JavaScript doesn't replace the
 /// file at once.
@@ -153,10 +154,6 @@ impl fmt::Debug for FolderGateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("FolderGateway").field(&self.url).finish()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Folder {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -14,6 +14,7 @@ use super::announcement::{Announcement, MAIN_SLOT, SlotId, check_slot_id};
 use super::error::{GatewayError, GatewayErrorKind};
 use super::{Capabilities, CarEntry, Gateway, GatewayResult};
 use crate::env::yield_now;
+use crate::lock::lock;
 
 /// A remote that lives in this process. Clones are handles to the same remote.
 ///
@@ -68,11 +69,6 @@ pub struct MemoryCounters {
 }
 
 static REGISTRY: Mutex<BTreeMap<String, Arc<Shared>>> = Mutex::new(BTreeMap::new());
-
-/// A panic elsewhere can't leave these maps half-changed, so a poisoned lock is as good as another.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl MemoryRemote {
     /// The remote of this name, made when first asked for. It lives as long as the process, or until

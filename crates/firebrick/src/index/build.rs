@@ -211,7 +211,10 @@ impl Work {
 
 fn count(ledger: &Ledger, snapshot: &Snapshot) -> Result<u64, Obstacle> {
     let mut count = 0;
-    for entry in snapshot.tree.entries(&ledger.source, Range::all()) {
+    for entry in snapshot
+        .tree
+        .entries(ledger.source.scanning(), Range::all())
+    {
         count += u64::from(entry?.1 != document::TOMBSTONE.cid);
     }
     Ok(count)

@@ -1,7 +1,7 @@
 //! The indexes of a database, and how each is doing.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::watch;
 
@@ -9,6 +9,7 @@ use super::definition::{Definition, Index, Kind, map_id};
 use super::state::{IndexState, Record};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::lock::lock;
 use crate::store::Store;
 
 /// Where the store keeps the records of indexes.
@@ -76,10 +77,6 @@ pub(crate) struct Entry {
 pub(crate) struct Indexes {
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     pub(super) ledger: OnceLock<Weak<Ledger>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Entry {

@@ -109,8 +109,7 @@ impl Places {
                 let Ok(Some(keys)) = store::load(&**place, &name) else {
                     continue;
                 };
-                let key = keys.keys().iter().find(|key| key.key_id() == *id).cloned();
-                if let Some(key) = key {
+                if let Some(key) = keys.get(id).cloned() {
                     return Ok(Some((keys, key)));
                 }
             }
@@ -237,8 +236,7 @@ impl KeyRing {
 
     /// The key with this id.
     pub(crate) fn key(&self, id: &KeyId) -> Option<Key> {
-        let found = self.read(|keys| keys.keys().iter().find(|key| key.key_id() == *id).cloned());
-        found.flatten()
+        self.read(|keys| keys.get(id).cloned()).flatten()
     }
 
     /// Encrypts a CAR for a remote.
@@ -311,10 +309,15 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Whether this is a CAR of this name that our keys open.
+    pub(crate) fn opens_as(&self, car: &Cid, sealed: Bytes) -> bool {
+        let plain = self.open_car(sealed);
+        plain.is_ok_and(|plain| car.matches(&plain))
+    }
+
     /// Whether a key is here by now.
     pub(crate) fn has(&self, id: &KeyId) -> bool {
-        self.read(|keys| keys.keys().iter().any(|key| key.key_id() == *id))
-            .unwrap_or(false)
+        self.read(|keys| keys.get(id).is_some()).unwrap_or(false)
     }
 }
 

@@ -5,7 +5,7 @@
 //! acknowledged right then, on the caller's own thread. A durable one waits for the syncing
 //! thread; while that thread syncs, further writes gather, and the next sync covers them all.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use firebrick_core::clock::{Event, EventSource as _, Op, Operation};
@@ -18,6 +18,7 @@ use super::condition::Conditions;
 use super::origin::Mark;
 use super::{Ledger, Put, Snapshot, Writer, Written};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::options::Durability;
 use crate::store::StoredBlock;
 use crate::subscribe::Origin;
@@ -72,10 +73,6 @@ pub(crate) struct Pipeline {
     running: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// Wakes the tidying thread early, at the end.
     tidy: Condvar,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pipeline {

@@ -247,8 +247,9 @@ fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Makes the names in a directory durable.
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     // The parent of a relative path of one part is the empty path.
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
@@ -260,7 +261,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Elsewhere a directory cannot be opened as a file, and renames are durable by themselves.
 #[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -41,6 +41,7 @@ use super::index::{Delta, Index};
 use super::recover::{Recovered, Source};
 use super::vault::{Name, StoreKey, Vault};
 use super::{Blob, BlobWriter, Commit, StagedBlob, Store, StoreError, StoreStats, memory};
+use crate::lock::lock;
 pub use compact::Compaction;
 use maintain::Maintenance;
 use read::Segments;
@@ -145,12 +146,6 @@ impl fmt::Debug for LogStore {
             .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }
-}
-
-/// Everything that a lock guards here is changed in one go at the end of an operation, so a panic
-/// elsewhere leaves nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LogStore {

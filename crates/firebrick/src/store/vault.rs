@@ -145,14 +145,9 @@ impl Vault {
 
     /// The name of a block.
     pub(crate) fn name(&self, cid: &Cid) -> Name {
-        let [first, second] = halves(cid.digest());
-        let mut block = AesBlock::<Aes256>::from(first);
-        self.names.encrypt_block(&mut block);
-        xor(&mut block.0, &second);
-        self.names.encrypt_block(&mut block);
-        block.0[0] ^= cid.codec() as u8;
-        self.names.encrypt_block(&mut block);
-        u128::from_be_bytes(block.0)
+        let mut block = [first_block(cid)];
+        self.name_blocks(std::iter::once(cid), &mut block);
+        as_name(&block[0])
     }
 
     /// The cipher of one file beside the log, which has a salt of its own. There is one in a store
@@ -167,19 +162,26 @@ impl Vault {
 
     /// The names of many blocks, side by side: much faster than one after the other.
     pub(crate) fn names<'a>(&self, cids: impl Iterator<Item = &'a Cid> + Clone) -> Vec<Name> {
-        let first = |cid: &Cid| AesBlock::<Aes256>::from(halves(cid.digest())[0]);
-        let mut blocks: Vec<_> = cids.clone().map(first).collect();
-        self.names.encrypt_blocks(&mut blocks);
+        let mut blocks: Vec<_> = cids.clone().map(first_block).collect();
+        self.name_blocks(cids, &mut blocks);
+        blocks.iter().map(as_name).collect()
+    }
+
+    /// Turns the first halves of digests into names.
+    fn name_blocks<'a>(
+        &self,
+        cids: impl Iterator<Item = &'a Cid> + Clone,
+        blocks: &mut [AesBlock<Aes256>],
+    ) {
+        self.names.encrypt_blocks(blocks);
         for (block, cid) in blocks.iter_mut().zip(cids.clone()) {
             xor(&mut block.0, &halves(cid.digest())[1]);
         }
-        self.names.encrypt_blocks(&mut blocks);
+        self.names.encrypt_blocks(blocks);
         for (block, cid) in blocks.iter_mut().zip(cids) {
             block.0[0] ^= cid.codec() as u8;
         }
-        self.names.encrypt_blocks(&mut blocks);
-        let name = |block: &AesBlock<Aes256>| u128::from_be_bytes(block.0);
-        blocks.iter().map(name).collect()
+        self.names.encrypt_blocks(blocks);
     }
 
     /// A nonce that was never used before under the metadata key.
@@ -256,6 +258,14 @@ impl Vault {
             None => cid.matches(sealed).then_some(sealed.len()),
         }
     }
+}
+
+fn first_block(cid: &Cid) -> AesBlock<Aes256> {
+    halves(cid.digest())[0].into()
+}
+
+fn as_name(block: &AesBlock<Aes256>) -> Name {
+    u128::from_be_bytes(block.0)
 }
 
 fn halves(digest: &[u8; 32]) -> [[u8; 16]; 2] {

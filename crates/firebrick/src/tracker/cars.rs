@@ -15,8 +15,8 @@ use hashbrown::HashSet;
 
 use super::record::{CarRecord, car_key, decode_list, encode_list};
 use super::task::Task;
-use crate::env;
-use crate::error::{Error, Result};
+use crate::env::backoff;
+use crate::error::Result;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 
@@ -124,9 +124,7 @@ impl Task {
 
     fn note_trouble(&mut self, car: Cid, kind: TroubleKind) {
         let tries = self.troubles.get(&car).map_or(0, |trouble| trouble.tries);
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << tries.min(16))
-            .min(LAST_RETRY);
+        let wait = backoff(FIRST_RETRY, tries, LAST_RETRY);
         let words = kind.words(&car);
         tracing::debug!(remote = %self.shared.name, "{words}");
         self.last_error = Some(words);
@@ -175,9 +173,7 @@ impl Task {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        env::blocking(&*self.shared.env, work)
-            .await
-            .map_err(|_| Error::Closed)?
+        self.ledger.blocking(work).await
     }
 
     /// Reads again those CARs that hold blocks which were here and cannot be read any more.

@@ -383,11 +383,8 @@ impl Task {
         match self.gateway.get_file_car(&item.car).await {
             Ok(Some(sealed)) => {
                 let (ledger, car) = (Arc::clone(&self.ledger), item.car);
-                self.blocking(move || {
-                    let plain = ledger.keys.open_car(sealed);
-                    Ok(plain.is_ok_and(|plain| car.matches(&plain)))
-                })
-                .await
+                self.blocking(move || Ok(ledger.keys.opens_as(&car, sealed)))
+                    .await
             }
             Ok(None) => Ok(false),
             Err(error) if error.is_retryable() => Err(error.into()),
@@ -431,7 +428,7 @@ fn is_of_content(error: &Error) -> bool {
 /// The sealed CAR of a content that is here, or that another remote than `to` has.
 async fn sealed(ledger: &Arc<Ledger>, item: Item, to: Option<&Arc<Peer>>) -> Result<Option<Bytes>> {
     let of = Arc::clone(ledger);
-    let made = files::blocking(ledger, move || {
+    let made = ledger.blocking(move || {
         let plain = files::car(&of, &item)?;
         Ok(plain.map(|plain| of.keys.seal_named(&item.car, plain)))
     });
@@ -447,7 +444,10 @@ async fn sealed(ledger: &Arc<Ledger>, item: Item, to: Option<&Arc<Peer>>) -> Res
 fn items_of_cars(ledger: &Ledger, cars: &HashSet<Cid>) -> Result<Vec<Item>> {
     let snapshot = ledger.snapshot();
     let mut found = Vec::new();
-    for entry in snapshot.tree.entries(&ledger.source, Range::default()) {
+    for entry in snapshot
+        .tree
+        .entries(ledger.source.scanning(), Range::default())
+    {
         let (id, value) = entry?;
         if id == document::GENESIS_KEY {
             continue;

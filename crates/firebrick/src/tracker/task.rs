@@ -18,6 +18,7 @@ use super::record::{CarRecord, Record, car_prefix, record_key};
 use super::status::{Missing, Pending, State};
 use super::timed::Timed;
 use super::{Round, Shared, Stop, malformed};
+use crate::env::backoff;
 use crate::error::{Error, Result};
 use crate::files::Peer;
 use crate::gateway::{Gateway, GatewayError, GatewayErrorKind};
@@ -265,11 +266,7 @@ impl Task {
         tracing::debug!(remote = %self.shared.name, cause, "a round failed");
         self.last_error = Some(cause.clone());
         self.failures = self.failures.saturating_add(1);
-        let wait = self.jitter(
-            FIRST_RETRY
-                .saturating_mul(1 << self.failures.min(12))
-                .min(LAST_RETRY),
-        );
+        let wait = self.jitter(backoff(FIRST_RETRY, self.failures, LAST_RETRY));
         // A remote may come back as another one, or emptied.
         self.prepared = false;
         self.audited = false;

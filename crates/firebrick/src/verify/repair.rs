@@ -10,7 +10,6 @@ use firebrick_core::{Block, Cid};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Finding, Held, RepairReport, verify};
-use crate::env;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::tracker::{Attachment, Trackers};
@@ -45,9 +44,7 @@ pub(crate) async fn repair(ledger: &Arc<Ledger>, trackers: &Trackers) -> Result<
         after = verify(ledger, trackers, |_| {}).await?;
         if after.findings.iter().any(is_shard) {
             let of = Arc::clone(ledger);
-            let job = move || rebuild(&of);
-            let made = env::blocking(&*ledger.env, job).await;
-            rebuilt.extend(made.map_err(|_| Error::Closed)??);
+            rebuilt.extend(ledger.blocking(move || rebuild(&of)).await?);
             after = verify(ledger, trackers, |_| {}).await?;
         }
     }

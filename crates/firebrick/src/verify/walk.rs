@@ -14,15 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Fault, Finding, Held, IndexSize, VerifyProgress, VerifyReport};
 use crate::error::{Error, Result};
-use crate::files::{self, Item, Wanted};
+use crate::files::{self, Item, PART_BYTES, Wanted};
 use crate::ledger::Ledger;
 use crate::store::{Blob, StoreError};
 use crate::tracker;
 
 /// Blocks between two reports of progress.
 const REPORT_EVERY: u64 = 1024;
-/// Bytes of a content that are in memory at once.
-const PART_BYTES: u64 = 1 << 20;
 
 struct Walk<'a> {
     ledger: &'a Ledger,

@@ -10,6 +10,7 @@ use super::layout::temporary_name;
 use super::{Folder, lock};
 use crate::gateway::GatewayResult;
 use crate::gateway::error::{GatewayError, GatewayErrorKind};
+use crate::store;
 
 /// Bytes compared at a time.
 const COMPARE_CHUNK: usize = 64 << 10;
@@ -236,13 +237,9 @@ fn sync_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the names in a directory durable.
+/// Makes the names in a directory durable, as far as its file system can.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(windows) {
-        // Directories can't be opened there; NTFS journals names by itself.
-        return Ok(());
-    }
-    match File::open(path)?.sync_all() {
+    match store::sync_directory(path) {
         // Some network file systems can't sync directories, and have nothing better.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),

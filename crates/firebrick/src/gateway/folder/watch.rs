@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::layout::{MAX_META_BYTES, is_slot_name, list_names};
 use super::{Folder, PollInterval};
-use crate::env::{Env, blocking, named};
+use crate::env::{Env, backoff, blocking, named};
 
 /// Polls at the busy rate after the last change before the pauses grow.
 const BUSY_POLLS: u32 = 40;
@@ -87,9 +87,8 @@ impl State {
 
     /// Waits until it is time to look again.
     async fn pause(&self) {
-        let growth = self.quiet_polls.saturating_sub(BUSY_POLLS).min(16);
-        let pause = self.poll.busy.saturating_mul(1 << growth);
-        let pause = pause.min(self.poll.idle).max(Duration::from_millis(1));
+        let quiet = self.quiet_polls.saturating_sub(BUSY_POLLS);
+        let pause = backoff(self.poll.busy, quiet, self.poll.idle).max(Duration::from_millis(1));
         let wait = select(self.env.sleep(pause), Box::pin(self.changed.notified()));
         named("a change of the folder", wait).await;
     }
