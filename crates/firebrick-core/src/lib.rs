@@ -14,6 +14,7 @@
 //! - [`charwise`], [`prolly`], [`index`]: indexes and queries as JavaScript has them; [`ordered`]: the
 //!   tree of our own that a local index is kept in;
 //! - [`genesis`]: how every ledger begins; [`ledger`]: opening one that JavaScript wrote.
+//! - [`cloud`]: the messages of a sync server and its clients.
 //!
 //! ```
 //! use firebrick_core::keys::Key;
@@ -41,6 +42,7 @@ pub mod cbor;
 pub mod charwise;
 pub mod cid;
 pub mod clock;
+pub mod cloud;
 pub mod document;
 pub mod envelope;
 pub mod file;

@@ -32,6 +32,9 @@ pub enum MetaError {
     /// A name is not a CID.
     #[error("not a CID: {0}")]
     Cid(#[from] CidError),
+    /// The event goes by the name of another block.
+    #[error("the block of a meta event does not have the name {0}")]
+    Name(Cid),
 }
 
 /// Says which CAR group is the newest.

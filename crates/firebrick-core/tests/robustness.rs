@@ -10,6 +10,9 @@ use firebrick_core::cbor::{self, CborError, Value};
 use firebrick_core::charwise::{self, Key};
 use firebrick_core::cid::Codec;
 use firebrick_core::clock::Event;
+use firebrick_core::cloud::{
+    self, AttachUrl, Auth, Body, Claims, Message, MetaEntry, MetaSet, Protocol,
+};
 use firebrick_core::envelope;
 use firebrick_core::genesis::GENESIS;
 use firebrick_core::group::Car;
@@ -64,6 +67,19 @@ fn feed(bytes: &[u8]) {
     if let Ok(wal) = Wal::parse(bytes) {
         assert_eq!(Wal::parse(wal.to_json().as_bytes()), Ok(wal));
     }
+    if let Ok(message) = Message::parse(bytes) {
+        let again = Message::parse(message.encode().as_bytes());
+        assert_eq!(again.as_ref(), Ok(&message));
+        if let Body::ReqPutMeta { meta, .. } = &message.body {
+            for entry in &meta.metas {
+                let _ = entry.event();
+            }
+            for key in &meta.keys {
+                let _ = key.key();
+            }
+        }
+    }
+    let _ = serde_json::from_slice::<Claims>(bytes);
     if let Some(preamble) = bytes.first_chunk().map(backup::Preamble::decode) {
         assert!(preamble.is_err() || bytes.starts_with(backup::MAGIC));
     }
@@ -137,6 +153,12 @@ fn feed_text(text: &str) {
     assert!(text.contains(index::name(text)));
     let url = StoreUrl::parse(text).to_string();
     assert_eq!(StoreUrl::parse(&url).to_string(), url);
+    for text in [text, &format!("fpcloud://{text}")] {
+        if let Ok(url) = text.parse::<AttachUrl>() {
+            assert_eq!(url.to_string().parse::<AttachUrl>().as_ref(), Ok(&url));
+            let _ = url.endpoint(text, Protocol::Http);
+        }
+    }
     let options = UrlOptions {
         base: text.into(),
         ..UrlOptions::default()
@@ -199,6 +221,25 @@ fn samples() -> Vec<Vec<u8>> {
         missing_files: vec![("id".into(), "file".into())],
         ..backup::Trailer::default()
     };
+    let put_meta = Body::ReqPutMeta {
+        scope: cloud::Scope {
+            conn: cloud::Conn {
+                req_id: "r".into(),
+                res_id: "s".into(),
+            },
+            tenant: None,
+            method: cloud::MethodParam {
+                method: cloud::Verb::Put,
+                store: cloud::Store::Meta,
+            },
+            url: cloud::UrlParam::default(),
+        },
+        meta: MetaSet {
+            metas: vec![MetaEntry::new(&meta)],
+            keys: vec![cloud::KeyText::new(&secret())],
+        },
+    };
+    let put_meta = Message::new("t", Auth::token("a.b.c"), put_meta);
     let content = backup::FileHead {
         cid: document.cid,
         len: 9,
@@ -208,6 +249,7 @@ fn samples() -> Vec<Vec<u8>> {
         backed_up.encode().expect("bytes"),
         trailer.encode().expect("bytes"),
         content.encode(),
+        put_meta.encode().into_bytes(),
         cbor::to_vec(&value).expect("bytes"),
         header.encode().bytes.to_vec(),
         meta.encode().bytes.to_vec(),
