@@ -11,6 +11,7 @@ mod order;
 mod sweep;
 mod versions;
 mod walk;
+mod writes;
 
 pub use changes::{ChangedKey, changes_since};
 pub use event::{Event, EventError, Op, Operation};
@@ -21,6 +22,7 @@ pub use versions::{
     decision, differ, past, version_in, versions,
 };
 pub use walk::{advance, common_ancestor, contains, difference, join};
+pub use writes::{Write, writes};
 
 pub(crate) use order::replayed;
 pub(crate) use sweep::{Longest, Outcome, Paths, Region, Weigh, WidePaths, sweep};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use firebrick_core::cid::{Cid, Codec};
 use firebrick_core::clock::{self, ClockError, Event, EventSource, Op, Operation};
 use firebrick_core::memory::MemoryBlocks;
-use firebrick_core::pail::EMPTY_ROOT;
+use firebrick_core::merge::{Limits, Resolver};
+use firebrick_core::pail::{EMPTY_ROOT, Range};
 use proptest::prelude::*;
 
 use crate::history::{any_parents, replicas, writes};
@@ -299,6 +300,61 @@ fn damaged_events_are_refused_or_canonical() {
                     assert_eq!(&event.encode().bytes[..], &bytes[..]);
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::config(200))]
+
+    #[test]
+    fn versions_are_superseded_by_what_descends_from_them(
+        writes in writes(0, 1..24),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 2),
+    ) {
+        let (history, _) = replicas(&writes);
+        let (blocks, dag) = (&history.blocks, &history.dag);
+        let known: BTreeSet<usize> =
+            picks.iter().map(|pick| pick.index(dag.0.len())).collect();
+        let known: Vec<usize> = known.into_iter().collect();
+        let past = dag.past(&known);
+        let writes_key = |event: usize, key: &str| {
+            let event = blocks.event(&dag.0[event].cid).unwrap();
+            event.puts().any(|(written, _)| written == key)
+        };
+        let mut seen = BTreeSet::new();
+        let mut current: BTreeSet<(String, Cid)> = BTreeSet::new();
+        clock::writes(blocks, &history.cids(&known), |cid, versions| {
+            let event = history.numbers(&[*cid])[0];
+            assert!(seen.insert(event));
+            let mut own = BTreeSet::new();
+            for version in versions {
+                let later = past.iter().any(|other| {
+                    *other != event
+                        && dag.past(&[*other]).contains(&event)
+                        && writes_key(*other, version.key)
+                });
+                assert_eq!(version.superseded, later || !own.insert(version.key));
+                if !version.superseded {
+                    current.insert((version.key.to_owned(), version.value));
+                }
+            }
+        })
+        .unwrap();
+        prop_assert_eq!(&seen, &past);
+
+        // Whatever arrives, no merge asks for a superseded version again.
+        let all: BTreeSet<usize> = (0..dag.0.len()).collect();
+        for event in &all - &past {
+            let event = blocks.event(&dag.0[event].cid).unwrap();
+            current.extend(event.puts().map(|(key, value)| (key.to_owned(), value)));
+        }
+        let heads: Vec<usize> = dag.heads(&all).into_iter().collect();
+        let mut resolver = Resolver::new(Limits::default());
+        let tree = resolver.resolve(blocks, blocks, &history.cids(&heads)).unwrap();
+        for entry in tree.entries(&blocks, Range::default()) {
+            let entry = entry.unwrap();
+            prop_assert!(current.contains(&entry), "{entry:?}");
         }
     }
 }
