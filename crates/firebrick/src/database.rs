@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backup::Backup;
+use crate::compaction::Compact;
 use crate::env::RealEnv;
 use crate::error::{Error, Result};
 use crate::files::{FileSource, Files};
@@ -111,6 +112,8 @@ impl Database {
             memory: options.memory,
             pipeline: Pipeline::new(on_disk),
             indexes: options.indexes,
+            retention: options.retention,
+            auto_compact: options.auto_compact,
         })?;
         Keys::new(&ledger).note_opening(opened.origin)?;
         let trackers = Trackers::new(&ledger);
@@ -446,6 +449,12 @@ impl Database {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.inner.ledger.snapshot().sequence
+    }
+
+    /// Gives back the space of versions that later writes have replaced. See [`Compact`] for what
+    /// can be chosen and [`Retention`](crate::Retention) for what stays.
+    pub fn compact(&self) -> Compact {
+        Compact::new(Arc::clone(&self.inner.ledger))
     }
 
     /// Sizes and counters that are told without reading.

@@ -75,6 +75,17 @@ pub enum Error {
         /// What each remote said.
         tried: String,
     },
+    /// The value of an earlier version of a document: a later write has replaced it, and a compaction
+    /// dropped it, here or where it was written. The document's present value is not affected.
+    #[error(
+        "an earlier version of document {id:?} (block {cid}) was dropped by a compaction; open with a longer retention to keep such versions from now on"
+    )]
+    Compacted {
+        /// The block that held the value.
+        cid: Cid,
+        /// The document.
+        id: String,
+    },
     /// Data that passed its hash but does not have the form that it must have.
     #[error("the ledger holds a malformed {what}: {cause}")]
     Malformed {
@@ -234,6 +245,10 @@ impl Error {
             },
             Self::IndexDamaged { name } => Self::IndexDamaged { name: name.clone() },
             Self::Closed => Self::Closed,
+            Self::Compacted { cid, id } => Self::Compacted {
+                cid: *cid,
+                id: id.clone(),
+            },
             other => Self::Config(other.to_string()),
         }
     }

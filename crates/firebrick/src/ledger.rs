@@ -3,18 +3,21 @@
 //! The path of a write is [`commit`]; the path of what a remote sent is [`apply`]; both end in
 //! [`publish`](Ledger::publish), the only place from which anyone hears of a change.
 
+mod ages;
 mod ahead;
 mod apply;
 mod commit;
+mod compact;
 mod condition;
+mod live;
 mod origin;
 mod put;
 mod recover;
 mod source;
 mod version;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -25,9 +28,11 @@ use tokio::sync::{broadcast, watch};
 pub(crate) use self::ahead::Ahead;
 pub(crate) use self::commit::Pipeline;
 pub(crate) use self::condition::{Conditions, present};
+pub(crate) use self::live::{Live, LiveRoots, is_waiting_event};
 pub(crate) use self::put::Put;
 pub use self::put::Written;
 pub(crate) use self::source::{Source, missing_document};
+use crate::compaction::Retention;
 use crate::env::{self, Env};
 use crate::error::{Error, Result};
 use crate::files::Exchange;
@@ -84,6 +89,16 @@ pub(crate) struct Ledger {
     /// Gone once the database is closed, so that every subscription ends.
     published: RwLock<Option<broadcast::Sender<Arc<Published>>>>,
     closed: AtomicBool,
+    pub(crate) retention: Retention,
+    /// Bytes to give back from which on that happens by itself.
+    auto_compact: Option<u64>,
+    live_roots: RwLock<Vec<Arc<dyn LiveRoots>>>,
+    /// Earlier versions that somebody may still read.
+    held: Mutex<Vec<Weak<Snapshot>>>,
+    /// A compaction runs: a block that is here may be on its way out.
+    reclaiming: RwLock<bool>,
+    compaction: Mutex<()>,
+    next_mark_ms: AtomicU64,
 }
 
 /// What a ledger is opened with.
@@ -96,6 +111,8 @@ pub(crate) struct Parts {
     pub(crate) memory: usize,
     pub(crate) pipeline: Pipeline,
     pub(crate) indexes: Vec<crate::Index>,
+    pub(crate) retention: Retention,
+    pub(crate) auto_compact: Option<u64>,
 }
 
 impl Ledger {
@@ -134,6 +151,13 @@ impl Ledger {
             moved: watch::Sender::new(0),
             published: RwLock::new(Some(broadcast::Sender::new(SUBSCRIBER_BACKLOG))),
             closed: AtomicBool::new(false),
+            retention: parts.retention,
+            auto_compact: parts.auto_compact,
+            live_roots: RwLock::default(),
+            held: Mutex::default(),
+            reclaiming: RwLock::new(false),
+            compaction: Mutex::default(),
+            next_mark_ms: AtomicU64::new(0),
         });
         ledger.pipeline.start(&ledger);
         ledger.start_indexes();
@@ -240,6 +264,7 @@ impl Ledger {
             return;
         }
         let before = std::mem::replace(&mut *current, Arc::clone(snapshot));
+        self.hold(&before);
         let published = self
             .published
             .read()

@@ -26,6 +26,7 @@
 //! and the merge live in [`firebrick_core`], which does no I/O.
 
 mod backup;
+mod compaction;
 mod conflict;
 mod database;
 mod document;
@@ -55,6 +56,7 @@ pub use firebrick_core::Cid;
 pub use firebrick_core::cbor::{Link, Value};
 
 pub use backup::{Backup, BackupError, BackupInfo, BackupProgress, RestoreReport};
+pub use compaction::{Compact, CompactProgress, CompactReport, Retention};
 pub use conflict::{Conflict, ConflictVersion, Conflicted, Why};
 pub use database::Database;
 pub use document::Document;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backup::{self, BackupInfo, RestoreReport};
+use crate::compaction::Retention;
 use crate::env::Env;
 use crate::error::Result;
 use crate::keys::KeyStore;
@@ -51,6 +52,8 @@ pub struct Builder {
     pub(crate) memory: usize,
     pub(crate) read_only: bool,
     pub(crate) remembered: bool,
+    pub(crate) retention: Retention,
+    pub(crate) auto_compact: Option<u64>,
     pub(crate) env: Option<Arc<dyn Env>>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) indexes: Vec<Index>,
@@ -58,6 +61,8 @@ pub struct Builder {
 
 /// Bytes that caches may hold unless told otherwise.
 const MEMORY_BYTES: usize = 36 << 20;
+/// Bytes to give back from which on a compaction may run by itself.
+const AUTO_COMPACT_BYTES: u64 = 32 << 20;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -72,6 +77,8 @@ impl Default for Builder {
             memory: MEMORY_BYTES,
             read_only: false,
             remembered: false,
+            retention: Retention::default(),
+            auto_compact: Some(AUTO_COMPACT_BYTES),
             env: None,
             store: None,
             indexes: Vec::new(),
@@ -146,6 +153,20 @@ impl Builder {
     /// Attaches the remotes again that were attached with [`Remote::remember`](crate::Remote::remember).
     pub fn remembered(mut self, remembered: bool) -> Self {
         self.remembered = remembered;
+        self
+    }
+
+    /// Which earlier versions of documents compactions keep (default: none,
+    /// [`Retention::Versions(1)`](Retention::Versions)).
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Compacts in the background when more bytes are of no use than of use, and at least these are
+    /// (default 32 MiB); `None` for never. Only databases on disk do so.
+    pub fn auto_compact(mut self, least_bytes: Option<u64>) -> Self {
+        self.auto_compact = least_bytes;
         self
     }
 

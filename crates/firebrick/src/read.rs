@@ -240,10 +240,14 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
 pub struct Change<T> {
     /// The document's id.
     pub id: String,
-    /// The document as the event wrote it; `None` if the event deleted it.
+    /// The document as the event wrote it; `None` if the event deleted it, or if it is `compacted`.
     pub doc: Option<T>,
     /// The event.
     pub clock: Cid,
+    /// A later write replaced this version and a compaction dropped its value. The present value is
+    /// what [`Database::get`](crate::Database::get) gives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compacted: bool,
 }
 
 /// The changes since a head, in the order that the JavaScript implementation gives (format §14.3).
@@ -303,13 +307,21 @@ impl Changes {
             .into_iter()
             .filter(|change| change.key != document::GENESIS_KEY)
         {
-            let bytes = source
-                .document(&change.value)?
-                .ok_or_else(|| missing_document(change.value, &change.key))?;
+            let (doc, compacted) = match source.document(&change.value)? {
+                Some(bytes) => (document::decode::<T>(&bytes)?, false),
+                None => {
+                    let ledger = &self.ledger;
+                    match ledger.absent_version(&self.snapshot, &change.key, change.value)? {
+                        Error::Compacted { .. } => (None, true),
+                        error => return Err(error),
+                    }
+                }
+            };
             rows.push(Change {
                 id: change.key,
-                doc: document::decode::<T>(&bytes)?,
+                doc,
                 clock: change.event,
+                compacted,
             });
         }
         Ok(rows)

@@ -17,6 +17,7 @@ mod holder;
 mod index;
 mod log;
 mod memory;
+mod reclaim;
 mod recover;
 mod replay;
 mod run;
@@ -32,8 +33,9 @@ pub use blob::{Blob, BlobWriter, StagedBlob};
 pub(crate) use descriptor::fingerprint;
 pub(crate) use disk::sync_directory;
 pub use error::StoreError;
-pub use log::{Compaction, LogOptions, LogStore, Verification};
+pub use log::{LogOptions, LogStore, Verification};
 pub use memory::MemoryStore;
+pub use reclaim::{Compaction, Fate, Sieve};
 pub use sim::{SimFault, SimStore};
 pub use vault::StoreKey;
 
@@ -177,6 +179,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// If the disk fails. Nothing is lost then; it can be called again.
     fn maintain(&self) -> Result<(), StoreError>;
+
+    /// Gives back the space of the blocks that the sieve does not keep, or only counts them with
+    /// `dry_run`. Reads and commits go on. `None` if the sieve ended the run.
+    ///
+    /// A crash at any time leaves a store with at least the blocks to keep.
+    ///
+    /// # Errors
+    /// If the disk fails or the log is damaged. Nothing is lost then.
+    fn reclaim(
+        &self,
+        sieve: &mut dyn Sieve,
+        dry_run: bool,
+    ) -> Result<Option<Compaction>, StoreError>;
 
     /// Syncs, maintains and releases the store. Later calls that change it fail with
     /// [`StoreError::Closed`].

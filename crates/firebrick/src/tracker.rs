@@ -14,8 +14,10 @@ mod groups;
 mod holders;
 mod pull;
 mod push;
+mod reclaim;
 mod record;
 mod remote;
+mod roots;
 mod status;
 mod task;
 mod timed;
@@ -156,6 +158,7 @@ pub(crate) struct Trackers {
 
 impl Trackers {
     pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+        ledger.keep_alive(Arc::new(roots::RemoteRoots));
         Self {
             ledger: Arc::clone(ledger),
             attached: Mutex::default(),

@@ -1,12 +1,14 @@
 //! The path of what a remote sent: blocks first, unreferenced; then, in one step, the head.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use firebrick_core::cid::Codec;
 use firebrick_core::clock::{self, Event, EventSource as _};
 use firebrick_core::merge::{MergeError, merge_event};
 use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::origin::Mark;
 use super::{Ledger, Writer};
@@ -43,6 +45,11 @@ impl Ledger {
         records: &Records,
     ) -> Result<Ingested> {
         let from = self.mark_of(from)?;
+        // A compaction that begins meanwhile waits until these are stored.
+        let reclaiming = self
+            .reclaiming
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut done = Ingested::default();
         let mut stored = Vec::with_capacity(blocks.len());
         let mut generations: HashMap<Cid, u64> = HashMap::new();
@@ -56,7 +63,7 @@ impl Ledger {
                 Some(_) => self.source.known_generation(&block.cid)?.is_some(),
                 None => self.source.contains(&block.cid)?,
             };
-            if known && !self.source.is_lost(&block.cid) {
+            if known && !*reclaiming && !self.source.is_lost(&block.cid) {
                 continue;
             }
             done.fresh += 1;
@@ -120,8 +127,22 @@ impl Ledger {
                 }
                 return Ok(false);
             }
-            let tree = self.tree_at(writer, &head)?;
-            let blocks = self.late_generations(&head)?;
+            let reclaiming = self
+                .reclaiming
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut tree = self.tree_at(writer, &head)?;
+            let shards = match self.shards_to_store(writer, &tree, *reclaiming) {
+                Err(Error::MissingBlock { .. }) => {
+                    // What the resolver remembers may lead to shards that a compaction took away.
+                    writer.resolver.forget();
+                    tree = self.tree_at(writer, &head)?;
+                    self.shards_to_store(writer, &tree, *reclaiming)
+                }
+                outcome => outcome,
+            }?;
+            let mut blocks = self.late_generations(&head)?;
+            blocks.extend(shards);
             writer.since_checkpoint = super::version::REPLAY_EVENTS_MAX;
             self.commit_version(writer, blocks, head, tree, records)?;
             self.publish(&self.snapshot_of(writer), origin);
@@ -181,6 +202,25 @@ impl Ledger {
             Err(PailError::Missing(shard)) => self.rebuild(writer, head, root, shard),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Checks that every shard of a new tree is here, and answers those that have to be stored once
+    /// more: only a cache has them, or a compaction is about to drop them.
+    fn shards_to_store(
+        &self,
+        writer: &Writer,
+        tree: &Tree,
+        reclaiming: bool,
+    ) -> Result<Vec<StoredBlock>> {
+        let unsaved: HashSet<Cid> = tree.unsaved().iter().map(|block| block.cid).collect();
+        let mut again = Vec::new();
+        for shard in tree.shards_since(&self.source, Some(&writer.tree)) {
+            let shard = shard?;
+            if !unsaved.contains(&shard.cid) && (reclaiming || !self.source.contains(&shard.cid)?) {
+                again.push(shard.into());
+            }
+        }
+        Ok(again)
     }
 
     /// The tree is canonical, so the operations since the local head may give the same root even

@@ -29,6 +29,8 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How long a buffered write may stay out of the disk's reach.
 const BUFFERED_SYNC_AFTER: Duration = Duration::from_millis(50);
+/// Turns of tidying between two looks at whether a compaction is due.
+const COMPACT_EVERY: u32 = 50;
 /// How often the store is asked to tidy itself.
 const TIDY_EVERY: Duration = Duration::from_millis(100);
 
@@ -177,7 +179,9 @@ fn sync_loop(ledger: &Weak<Ledger>) {
 
 /// Lets the store move what it has gathered into its index, away from every caller's time.
 fn tidy_loop(ledger: &Weak<Ledger>) {
+    let mut turns: u32 = 0;
     loop {
+        turns = turns.wrapping_add(1);
         let Some(ledger) = ledger.upgrade() else {
             return;
         };
@@ -195,6 +199,11 @@ fn tidy_loop(ledger: &Weak<Ledger>) {
             && let Err(error) = ledger.store().maintain()
         {
             tracing::warn!(%error, "tidying the store failed; it will be tried again");
+        }
+        if turns.is_multiple_of(COMPACT_EVERY)
+            && let Err(error) = ledger.compact_if_due()
+        {
+            tracing::warn!(%error, "compacting failed; it will be tried again");
         }
     }
 }

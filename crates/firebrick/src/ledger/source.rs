@@ -185,6 +185,13 @@ impl Source {
         self.held.insert(Key::of(&cid), Held::Event(event));
     }
 
+    /// Forgets documents that are not in the store any more.
+    pub(crate) fn forget<'a>(&self, documents: impl Iterator<Item = &'a Cid>) {
+        for cid in documents {
+            self.documents.remove(cid);
+        }
+    }
+
     fn lost(&self) -> MutexGuard<'_, HashSet<Cid>> {
         let blocks = self.lost.blocks.lock();
         blocks.unwrap_or_else(PoisonError::into_inner)

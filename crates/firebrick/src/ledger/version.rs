@@ -114,6 +114,7 @@ impl Ledger {
             head: head.to_vec(),
             root: tree.root(),
         };
+        self.mark_age(head, kv);
         kv.push((CHECKPOINT.to_owned(), Some(record.encode())));
         let indexes = self.save_indexes(indexes, blocks, kv);
         (tree.saved(), indexes)

@@ -40,9 +40,10 @@ use super::frame::{MAX_SEGMENT_BYTES, Seed};
 use super::index::{Delta, Index};
 use super::recover::{Recovered, Source};
 use super::vault::{Name, StoreKey, Vault};
-use super::{Blob, BlobWriter, Commit, StagedBlob, Store, StoreError, StoreStats, memory};
+use super::{
+    Blob, BlobWriter, Commit, Compaction, Sieve, StagedBlob, Store, StoreError, StoreStats, memory,
+};
 use crate::lock::lock;
-pub use compact::Compaction;
 use maintain::Maintenance;
 use read::Segments;
 pub use verify::Verification;
@@ -501,6 +502,17 @@ impl Store for LogStore {
 
     fn maintain(&self) -> Result<(), StoreError> {
         self.checkpoint()
+    }
+
+    fn reclaim(
+        &self,
+        sieve: &mut dyn Sieve,
+        dry_run: bool,
+    ) -> Result<Option<Compaction>, StoreError> {
+        match dry_run {
+            true => self.survey(sieve),
+            false => self.compact_with(sieve),
+        }
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -5,9 +5,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
-use super::{Commit, Store, StoreError, StoreStats};
+use super::{Commit, Compaction, Fate, Sieve, Store, StoreError, StoreStats};
 
 /// A [`Store`] in memory: for tests, for throw-away databases, and as the simplest model of what a
 /// store does.
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) kv: BTreeMap<String, Bytes>,
     pub(crate) blocks: HashMap<Cid, (Bytes, u64)>,
     pub(crate) sequence: u64,
+    /// What was committed since a run of [`Store::reclaim`] began.
+    pub(crate) fresh: Option<HashSet<Cid>>,
     closed: bool,
 }
 
@@ -64,12 +66,30 @@ impl State {
                 .entry(stored.block.cid)
                 .or_insert_with(|| (stored.block.bytes.clone(), stored.generation));
             entry.1 = entry.1.max(stored.generation);
+            if let Some(fresh) = &mut self.fresh {
+                fresh.insert(stored.block.cid);
+            }
         }
         if let Some(head) = commit.head {
             self.head = head.to_vec();
         }
         apply_kv(&mut self.kv, commit.kv);
         self.sequence += 1;
+    }
+
+    /// Removes blocks, unless they were committed again meanwhile.
+    pub(crate) fn remove(&mut self, doomed: &[Cid]) {
+        let fresh = self.fresh.take().unwrap_or_default();
+        for cid in doomed.iter().filter(|cid| !fresh.contains(*cid)) {
+            self.blocks.remove(cid);
+        }
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.blocks
+            .values()
+            .map(|(bytes, _)| bytes.len() as u64)
+            .sum()
     }
 
     pub(crate) fn stats(&self) -> StoreStats {
@@ -79,9 +99,39 @@ impl State {
             blocks: self.blocks.len() as u64,
             kv_entries: self.kv.len() as u64,
             kv_bytes: kv_bytes(&self.kv),
+            log_bytes: self.block_bytes(),
             ..StoreStats::default()
         }
     }
+}
+
+/// Asks a sieve about blocks; those to remove, or `None` if it ends the run.
+pub(crate) fn sift(
+    sieve: &mut dyn Sieve,
+    blocks: impl IntoIterator<Item = (Cid, Bytes)>,
+) -> Option<(Vec<Cid>, Compaction)> {
+    let mut done = Compaction::default();
+    let mut doomed = Vec::new();
+    for (cid, bytes) in blocks {
+        let kept = match sieve.fate(&cid) {
+            Fate::Keep => true,
+            Fate::Drop => false,
+            Fate::Look => sieve.keeps(&cid, &bytes),
+            Fate::Stop => return None,
+        };
+        let len = bytes.len() as u64;
+        if kept {
+            done.kept_blocks += 1;
+            done.kept_bytes += len;
+        } else {
+            done.dropped_blocks += 1;
+            done.dropped_bytes += len;
+            doomed.push(cid);
+        }
+    }
+    done.bytes_before = done.kept_bytes + done.dropped_bytes;
+    done.bytes_after = done.bytes_before;
+    Some((doomed, done))
 }
 
 /// Sets and removes.
@@ -163,6 +213,35 @@ impl Store for MemoryStore {
 
     fn maintain(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn reclaim(
+        &self,
+        sieve: &mut dyn Sieve,
+        dry_run: bool,
+    ) -> Result<Option<Compaction>, StoreError> {
+        if self.read().closed {
+            return Err(StoreError::Closed);
+        }
+        self.write().fresh = Some(HashSet::new());
+        let blocks: Vec<(Cid, Bytes)> = {
+            let state = self.read();
+            let blocks = state.blocks.iter();
+            blocks
+                .map(|(cid, (bytes, _))| (*cid, bytes.clone()))
+                .collect()
+        };
+        let sifted = sieve.begin().then(|| sift(sieve, blocks)).flatten();
+        let mut state = self.write();
+        let Some((doomed, mut done)) = sifted else {
+            state.fresh = None;
+            return Ok(None);
+        };
+        state.remove(if dry_run { &[] } else { &doomed });
+        if !dry_run {
+            done.bytes_after = state.block_bytes();
+        }
+        Ok(Some(done))
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
+use hashbrown::HashSet;
 
-use super::memory::{State, kv_prefix};
-use super::{Commit, Store, StoreError, StoreStats, StoredBlock};
+use super::memory::{State, kv_prefix, sift};
+use super::{Commit, Compaction, Sieve, Store, StoreError, StoreStats, StoredBlock};
 
 /// A [`Store`] in memory that distinguishes what was committed from what was synced.
 ///
@@ -313,6 +314,45 @@ impl Store for SimStore {
         let fault = disk.begin(true)?;
         disk.sync();
         disk.end(fault)
+    }
+
+    /// Two calls that can fail: in the first, what is to stay is made durable, as the store on disk
+    /// does by writing it once more; in the second, the rest goes.
+    fn reclaim(
+        &self,
+        sieve: &mut dyn Sieve,
+        dry_run: bool,
+    ) -> Result<Option<Compaction>, StoreError> {
+        let blocks: Vec<(Cid, Bytes)> = {
+            let mut disk = self.alive()?;
+            let fault = disk.begin(true)?;
+            disk.sync();
+            disk.end(fault)?;
+            disk.live.fresh = Some(HashSet::new());
+            let blocks = disk.live.blocks.iter();
+            blocks
+                .map(|(cid, (bytes, _))| (*cid, bytes.clone()))
+                .collect()
+        };
+        let sifted = sieve.begin().then(|| sift(sieve, blocks)).flatten();
+        let mut disk = self.alive()?;
+        let Some((doomed, done)) = sifted else {
+            disk.live.fresh = None;
+            return Ok(None);
+        };
+        if dry_run {
+            disk.live.fresh = None;
+            return Ok(Some(done));
+        }
+        let fault = disk.begin(true)?;
+        disk.sync();
+        disk.live.remove(&doomed);
+        disk.durable = disk.live.clone();
+        disk.end(fault)?;
+        Ok(Some(Compaction {
+            bytes_after: disk.live.stats().log_bytes,
+            ..done
+        }))
     }
 
     fn close(&self) -> Result<(), StoreError> {

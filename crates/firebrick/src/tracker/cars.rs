@@ -238,6 +238,19 @@ impl Task {
             .map_or_else(Vec::new, |list| decode_list(&list)))
     }
 
+    /// A CAR's blocks as the remote has them, without the header.
+    pub(super) async fn read_there(&self, car: &Cid) -> Result<Option<Vec<Block>>> {
+        match self.gateway.get_car(car).await {
+            Ok(Some(bytes)) => {
+                let opened = open(&self.ledger.keys, car, bytes).ok();
+                Ok(opened.map(|opened| opened.blocks.into_iter().skip(1).collect()))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if error.is_retryable() => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Whether a CAR can be read at the remote.
     pub(super) async fn is_whole(&self, car: &Cid) -> Result<bool> {
         match self.gateway.get_car(car).await {

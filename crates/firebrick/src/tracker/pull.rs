@@ -188,6 +188,8 @@ impl Task {
             let Some(missing) = error.missing() else {
                 return Err(error);
             };
+            // A compaction may have dropped what came before its head did: then it is read again.
+            self.ledger.source.note_unreadable(&error);
             let cars: Vec<Cid> = header
                 .cars
                 .iter()
@@ -284,6 +286,8 @@ impl Task {
         for document in std::mem::take(&mut self.missing) {
             let wanted = tree.get(&self.ledger.source, &document.id)? == Some(document.cid);
             if wanted && !self.ledger.source.contains(&document.cid)? {
+                let missing = crate::ledger::missing_document(document.cid, &document.id);
+                self.ledger.source.note_unreadable(&missing);
                 still.push(document);
             }
         }
@@ -359,11 +363,15 @@ impl Task {
             .collect();
         self.record.live.splice(0..0, fresh);
         let (cars, replaced) = (&self.cars, &self.record.replaced);
-        self.record.live.retain(|group| {
+        let live = std::mem::take(&mut self.record.live);
+        let (live, gone): (Vec<Group>, Vec<Group>) = live.into_iter().partition(|group| {
             !group.cars.iter().any(|car| {
                 replaced.contains(car) || cars.get(car).is_some_and(|known| known.replaced)
             })
         });
+        self.record.live = live;
+        gone.iter().for_each(|group| self.retire(group));
+        let cars = &self.cars;
         for group in &mut self.record.live {
             if group.bytes == 0 {
                 group.bytes = group

@@ -29,7 +29,7 @@ const WANTS_MAX: usize = 64;
 
 /// Blocks on their way into CARs, each once.
 #[derive(Default)]
-struct Parcel {
+pub(super) struct Parcel {
     blocks: Vec<Block>,
     bytes: usize,
     seen: HashSet<Cid>,
@@ -39,14 +39,14 @@ struct Parcel {
 }
 
 impl Parcel {
-    fn add(&mut self, block: Block) {
+    pub(super) fn add(&mut self, block: Block) {
         if self.seen.insert(block.cid) {
             self.bytes += car::section_len(&block);
             self.blocks.push(block);
         }
     }
 
-    fn take(&mut self) -> Vec<Block> {
+    pub(super) fn take(&mut self) -> Vec<Block> {
         self.bytes = 0;
         std::mem::take(&mut self.blocks)
     }
@@ -123,7 +123,7 @@ impl Task {
             lost.extend(live.filter(gone).copied());
         }
         self.restore_files(&listing.wants).await?;
-        let mut complete = true;
+        let (mut complete, mut remade) = (true, false);
         for car in lost {
             let now = self.shared.env.now();
             if self
@@ -139,7 +139,14 @@ impl Task {
                     .insert(car, now + super::task::LOOK_AGAIN_AT_WHOLE);
                 continue;
             }
-            complete &= self.restore(car).await?;
+            if !self.restore(car).await? {
+                // One that was replaced is of use to nobody who has the rest.
+                let groups = &self.record.live;
+                let is_live = groups.iter().any(|group| group.cars.contains(&car));
+                let again = is_live && self.remake(car).await?;
+                remade |= again;
+                complete &= again || !is_live;
+            }
             self.restored.insert(car, now);
         }
         if held || !complete {
@@ -148,11 +155,11 @@ impl Task {
         if !complete {
             self.record.base = None;
         }
-        Ok(!held)
+        Ok(!held || remade)
     }
 
     /// The live CARs that are not at the remote any more, or not wholly.
-    async fn audit(&self) -> Result<Vec<Cid>> {
+    pub(super) async fn audit(&self) -> Result<Vec<Cid>> {
         let live = self
             .record
             .live
@@ -313,7 +320,7 @@ impl Task {
 
     /// Uploads a CAR that only carries blocks. Its header claims nothing new, so it does no harm if
     /// the rest never follows; it is remembered, so that the rest need not carry them again.
-    async fn stage(&mut self, blocks: Vec<Block>) -> Result<()> {
+    pub(super) async fn stage(&mut self, blocks: Vec<Block>) -> Result<()> {
         let header = CarHeader {
             head: Some(self.record.acked.clone()),
             ..CarHeader::default()
@@ -344,8 +351,14 @@ impl Task {
         };
         let blocks = parcel.take();
         let car = self.write_car(header, &blocks).await?;
-        for old in gone {
-            self.mark_replaced(old)?;
+        let retired = std::mem::take(&mut self.record.live);
+        let replaced_now = |group: &&Group| group.cars.iter().any(|car| gone.contains(car));
+        retired
+            .iter()
+            .filter(replaced_now)
+            .for_each(|group| self.retire(group));
+        for old in &gone {
+            self.mark_replaced(*old)?;
         }
         live.retain(|group| group.cars != [car]);
         live.insert(0, self.own_group(car));
@@ -380,17 +393,16 @@ impl Task {
             .await?;
         let (mut parcel, mut gone) = (Parcel::default(), Vec::new());
         for cars in due {
-            let mut cids = Vec::new();
+            let mut content = Some(Vec::new());
             for car in &cars {
-                // Its first block is its header, which the new one replaces.
-                cids.extend(self.blocks_of(car)?.into_iter().skip(1));
+                let blocks = self.content_of(car).await?;
+                content = content.zip(blocks).map(|(mut all, blocks)| {
+                    all.extend(blocks);
+                    all
+                });
             }
-            let here = cars.iter().all(|car| self.cars.contains_key(car));
-            let blocks: Option<Vec<_>> = self.ledger.store().blocks(&cids)?.into_iter().collect();
-            if let Some(blocks) = blocks.filter(|_| here) {
-                for (cid, bytes) in cids.into_iter().zip(blocks) {
-                    parcel.add(Block { cid, bytes });
-                }
+            if let Some(blocks) = content {
+                blocks.into_iter().for_each(|block| parcel.add(block));
                 gone.extend(cars);
             }
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::Owed;
 use super::groups::Group;
+use super::reclaim::Retired;
 use super::status::Traffic;
 use crate::ledger::Ledger;
 
@@ -31,6 +32,9 @@ pub(super) struct Record {
     pub(super) live: Vec<Group>,
     /// CARs that merged ones replaced lately, told to the others so that they let go of them too.
     pub(super) replaced: Vec<Cid>,
+    /// CARs of our own that may be deleted at the remote once nobody lists them.
+    #[serde(default)]
+    pub(super) retired: Vec<Retired>,
     /// CARs that were uploaded and that no header lists yet, with the blocks they hold.
     pub(super) staged: Vec<Cid>,
     /// The group that our last announcement names.
@@ -118,7 +122,7 @@ pub(super) fn record_key(name: &str) -> String {
 pub(super) const RECORDS: &str = "remote/";
 
 /// Prefix of all remotes' CARs.
-const CARS: &str = "car/";
+pub(super) const CARS: &str = "car/";
 
 /// Prefix of the CARs of one remote.
 pub(super) fn car_prefix(name: &str) -> String {

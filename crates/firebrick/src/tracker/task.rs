@@ -92,6 +92,8 @@ pub(super) struct Task {
     /// CARs without a slot whose head is applied.
     orphans_seen: HashSet<Cid>,
     tidied: Duration,
+    /// When replaced CARs were looked through.
+    pub(super) swept: Duration,
     prepared: bool,
     offline_since_ms: Option<u64>,
     failures: u32,
@@ -145,6 +147,7 @@ impl Task {
             there: HashSet::new(),
             orphans_seen: HashSet::new(),
             tidied: Duration::ZERO,
+            swept: Duration::ZERO,
             prepared: false,
             offline_since_ms: None,
             failures: 0,
@@ -217,6 +220,7 @@ impl Task {
         self.push(&listing, &pulled).await?;
         self.exchange_files().await?;
         self.tidy(&pulled).await?;
+        self.delete_replaced(&pulled).await?;
         Ok(pulled)
     }
 

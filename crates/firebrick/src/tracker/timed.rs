@@ -84,6 +84,11 @@ impl Timed {
             .await
     }
 
+    pub(super) async fn delete_car(&self, cid: &Cid) -> GatewayResult<()> {
+        self.within("a deletion", SMALL, self.inner.delete_car(cid))
+            .await
+    }
+
     pub(super) async fn list_cars(&self) -> GatewayResult<Option<Vec<CarEntry>>> {
         self.within("a listing of CARs", READ, self.inner.list_cars())
             .await

@@ -4,6 +4,7 @@ mod at_rest;
 mod backup;
 mod bad_input;
 mod common;
+mod compaction;
 mod damage;
 mod database;
 mod documents;

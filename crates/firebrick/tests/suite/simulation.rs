@@ -8,6 +8,7 @@
 //! `FIREBRICK_FIRST_SEED` on.
 
 mod chaos;
+mod compaction;
 mod oracle;
 mod scenarios;
 mod world;

@@ -153,6 +153,7 @@ async fn step(world: &mut World<'_>, climate: Climate, backups: &mut [Option<Mem
             let exact = climate.plan == 0;
             world.check_synced(at, hub, exact).await;
         }
+        76..80 => world.compact(at).await,
         _ => {
             let longest = [10, 300, 5_000, 60_000][world.rng.index(4)];
             let pause = Duration::from_millis(world.rng.below(longest));

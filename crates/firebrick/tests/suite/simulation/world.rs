@@ -8,7 +8,7 @@ use firebrick::env::sim::{Executor, SimEnv, note};
 use firebrick::env::{Rng, timeout};
 use firebrick::gateway::{Call, Faulty, MemoryRemote, Step};
 use firebrick::store::{SimFault, SimStore};
-use firebrick::{Attachment, Cid, Database, Document, Durability, Remote, State};
+use firebrick::{Attachment, Cid, Database, Document, Durability, Remote, Retention, State};
 use firebrick_core::keys::Key;
 
 use super::oracle::{self, Oracle};
@@ -288,6 +288,26 @@ impl<'a> World<'a> {
         let outcome = db.delete(id).await;
         let durability = self.nodes[at].durability;
         self.wrote(at, &[id.to_owned()], outcome, durability);
+    }
+
+    /// Compacts, which may fail if a storage fault is planned.
+    pub(crate) async fn compact(&mut self, at: usize) {
+        let Some(db) = self.db(at).cloned() else {
+            return;
+        };
+        let retention = [
+            Retention::Versions(1),
+            Retention::Versions(3),
+            Retention::Age(Duration::from_secs(30)),
+            Retention::All,
+        ][self.rng.index(4)];
+        let done = db.compact().retention(retention).run().await;
+        say(|| format!("{} compacts, {retention:?}: {done:?}", self.nodes[at].name));
+        let name = &self.nodes[at].name;
+        assert!(
+            done.is_ok() || self.nodes[at].planned.is_some() || !self.nodes[at].env.is_alive(),
+            "{name} cannot compact: {done:?}"
+        );
     }
 
     fn wrote(

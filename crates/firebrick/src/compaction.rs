@@ -1,0 +1,166 @@
+//! Compaction: what it keeps, how it is asked for, what it did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::env;
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::store::Compaction;
+
+/// Which earlier versions of documents a compaction keeps.
+///
+/// Whatever is chosen, a compaction keeps the present documents, the values that concurrent writes
+/// left behind and that a late merge may bring back, what [`Database::changes`](crate::Database::changes)
+/// shows from the beginning, and every event: who wrote which version, and when in the order of
+/// events, stays known. What goes are values of versions that a later write has replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retention {
+    /// Every version.
+    All,
+    /// The newest versions of each document, so many of them; 1 keeps the present one only, as 0
+    /// does.
+    Versions(u32),
+    /// What was present at any time within this span. Time is counted from when a version came into
+    /// this database, in steps of about an hour; where that is not known the version is kept.
+    Age(Duration),
+}
+
+impl Default for Retention {
+    /// The present version only.
+    fn default() -> Self {
+        Self::Versions(1)
+    }
+}
+
+/// How far a compaction has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactProgress {
+    /// Blocks that were looked at.
+    pub blocks: u64,
+    /// Blocks that there are, about.
+    pub of: u64,
+}
+
+/// What a compaction did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Nothing was changed: the figures say what a compaction would do.
+    pub dry_run: bool,
+    /// Bytes of the blocks that are kept.
+    pub live_bytes: u64,
+    /// Bytes of the blocks that are not needed, second copies of kept ones included.
+    pub reclaimable_bytes: u64,
+    /// Blocks that are kept.
+    pub kept_blocks: u64,
+    /// Blocks that were given up.
+    pub dropped_blocks: u64,
+    /// Bytes of the database's log before.
+    pub bytes_before: u64,
+    /// Bytes of the log afterwards.
+    pub bytes_after: u64,
+}
+
+impl CompactReport {
+    pub(crate) fn new(done: &Compaction, dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            live_bytes: done.kept_bytes,
+            reclaimable_bytes: done.dropped_bytes,
+            kept_blocks: done.kept_blocks,
+            dropped_blocks: done.dropped_blocks,
+            bytes_before: done.bytes_before,
+            bytes_after: done.bytes_after,
+        }
+    }
+}
+
+pub(crate) type OnProgress = Box<dyn FnMut(CompactProgress) + Send>;
+
+/// A compaction to run. Made by [`Database::compact`](crate::Database::compact).
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Retention};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// let db = Database::memory("counter").await?;
+/// for n in 0..100 {
+///     db.put(&Document::new().with("_id", "n").with("value", n)).await?;
+/// }
+/// let report = db.compact().retention(Retention::Versions(1)).run().await?;
+/// assert!(report.bytes_after < report.bytes_before);
+/// # Ok(()) }
+/// ```
+#[must_use = "call run()"]
+pub struct Compact {
+    ledger: Arc<Ledger>,
+    retention: Retention,
+    dry_run: bool,
+    progress: OnProgress,
+}
+
+impl Compact {
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        let retention = ledger.retention;
+        Self {
+            ledger,
+            retention,
+            dry_run: false,
+            progress: Box::new(|_| {}),
+        }
+    }
+
+    /// Which earlier versions stay, instead of what the database was opened with.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Changes nothing, and reports what a compaction would do.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Is told now and then how far it has come, on the thread that does the work.
+    pub fn on_progress(mut self, tell: impl FnMut(CompactProgress) + Send + 'static) -> Self {
+        self.progress = Box::new(tell);
+        self
+    }
+
+    /// Compacts. Reading, writing and syncing go on meanwhile. Needs as much space again as what is
+    /// kept; a crash at any time loses nothing. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Closed`] if the database is closed meanwhile,
+    /// [`Error::MissingBlock`] if a part of the history is not here, and the store's errors. Nothing
+    /// is dropped then.
+    pub async fn run(self) -> Result<CompactReport> {
+        self.ledger.ensure_open()?;
+        if !self.dry_run {
+            self.ledger.ensure_writable()?;
+        }
+        let Self {
+            ledger,
+            retention,
+            dry_run,
+            progress,
+        } = self;
+        let env = Arc::clone(&ledger.env);
+        let work = move || ledger.compact(retention, dry_run, progress);
+        env::blocking(&*env, work)
+            .await
+            .map_err(|_| Error::Closed)?
+    }
+}
+
+impl std::fmt::Debug for Compact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compact")
+            .field("retention", &self.retention)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
