@@ -157,6 +157,9 @@ pub(crate) enum Command {
     /// Show how many documents and bytes there are, and what each remote lacks
     #[command(after_help = help::STATS)]
     Stats,
+    /// Give back the space of what later writes have replaced
+    #[command(after_help = help::COMPACT)]
+    Compact(CompactArgs),
     /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
@@ -389,6 +392,22 @@ pub(crate) struct ShellArgs {
     pub(crate) offline: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CompactArgs {
+    /// Keep the newest N versions of each document; without any of these only the present one
+    #[arg(long, value_name = "N", group = "retention")]
+    pub(crate) keep_versions: Option<u32>,
+    /// Keep what was present within this span, as in 90m, 36h or 30d
+    #[arg(long, value_name = "SPAN", group = "retention", value_parser = span)]
+    pub(crate) keep_age: Option<std::time::Duration>,
+    /// Keep every version
+    #[arg(long, group = "retention")]
+    pub(crate) keep_all: bool,
+    /// Change nothing, and say what a compaction would give back
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilesCommand {
     /// Attach a file to a document, which is made if there is none
@@ -477,6 +496,22 @@ pub(crate) fn seconds(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| "not a number of seconds".to_owned())
 }
 
+/// Reads a span like 45s, 90m, 36h or 30d.
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "not a span such as 45s, 90m, 36h or 30d".to_owned();
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = count.checked_mul(seconds).ok_or_else(wrong)?;
+    Ok(std::time::Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -485,5 +520,14 @@ mod tests {
     #[test]
     fn the_definitions_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_have_a_unit() {
+        assert_eq!(span("90m").unwrap().as_secs(), 5400);
+        assert_eq!(span("30d").unwrap().as_secs(), 30 * 24 * 3600);
+        for wrong in ["", "5", "d", "-1h", "1.5h", "99999999999999999999d", "5ü"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
     }
 }

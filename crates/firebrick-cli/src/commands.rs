@@ -1,6 +1,7 @@
 //! The commands on one database. Each asks a [`Session`] and prints.
 
 pub(crate) mod backup;
+pub(crate) mod compact;
 pub(crate) mod documents;
 pub(crate) mod export;
 pub(crate) mod files;

@@ -80,6 +80,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Verify => commands::verify::run(false, global, output).await,
         Command::Repair => commands::verify::run(true, global, output).await,
         Command::Stats => commands::stats::run(global, output).await,
+        Command::Compact(args) => commands::compact::run(args, global, output).await,
         Command::Keys(command) => commands::keys::run(command, global, output).await,
         Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,

@@ -96,6 +96,8 @@ mod guide {
     mod backup {}
     #[doc = include_str!("../../../docs/guide/src/check.md")]
     mod check {}
+    #[doc = include_str!("../../../docs/guide/src/compaction.md")]
+    mod compaction {}
     #[doc = include_str!("../../../docs/guide/src/sync.md")]
     mod sync {}
     #[doc = include_str!("../../../docs/guide/src/files.md")]

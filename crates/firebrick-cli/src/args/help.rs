@@ -109,6 +109,16 @@ Examples:
 
 The head to go on from is in `clock` of the last line, and in `status`.";
 
+pub(super) const COMPACT: &str = "\
+Examples:
+  firebrick compact                    keep the present versions only
+  firebrick compact --keep-versions 5
+  firebrick compact --keep-age 30d
+  firebrick compact --dry-run          only say how much there is to give back
+
+Reads and writes go on meanwhile. Values of dropped versions are gone for good here; every event
+stays, so that databases which were away can still be merged.";
+
 pub(super) const WATCH: &str = "\
 Examples:
   firebrick watch                     in one terminal ...

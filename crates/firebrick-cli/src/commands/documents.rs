@@ -226,6 +226,7 @@ pub(crate) async fn changes(args: ChangesArgs, global: &Global, output: &Output)
             id,
             document,
             clock,
+            compacted,
         } = reply
         else {
             return Err(unexpected(&reply));
@@ -233,6 +234,9 @@ pub(crate) async fn changes(args: ChangesArgs, global: &Global, output: &Output)
         match document {
             Some(document) if output.ndjson() => {
                 output.value(&json!({ "id": id, "doc": document, "clock": clock }))?;
+            }
+            None if compacted && output.ndjson() => {
+                output.value(&json!({ "id": id, "compacted": true, "clock": clock }))?;
             }
             None if output.ndjson() => {
                 output.value(&json!({ "id": id, "deleted": true, "clock": clock }))?;
@@ -245,7 +249,10 @@ pub(crate) async fn changes(args: ChangesArgs, global: &Global, output: &Output)
                 ],
                 output,
             )?,
-            None => rows.add([id, "deleted".to_owned(), short(&clock)], output)?,
+            None => {
+                let what = if compacted { "compacted" } else { "deleted" };
+                rows.add([id, what.to_owned(), short(&clock)], output)?;
+            }
         }
     }
     rows.print(output)?;

@@ -23,6 +23,7 @@ impl From<Error> for Failure {
             Error::FileSource { .. } => Failure::new(Exit::BadInput, "bad_file", message),
             Error::FileTooLarge { .. } => Failure::new(Exit::BadInput, "too_large", message)
                 .hint("without --single-block it is cut into pieces"),
+            Error::Compacted { .. } => Failure::new(Exit::NotFound, "compacted", message),
             Error::Malformed { .. } => Failure::new(Exit::Store, "malformed", message),
             Error::NeedsKey { .. } => Failure::new(Exit::Store, "needs_key", message)
                 .hint("there: firebrick keys export; here: firebrick keys import, or attach --key"),

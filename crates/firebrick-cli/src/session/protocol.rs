@@ -95,6 +95,10 @@ pub(crate) enum Request {
         repair: bool,
     },
     Stats,
+    Compact {
+        retention: Option<Retention>,
+        dry_run: bool,
+    },
     Keys {
         action: KeyAction,
     },
@@ -157,6 +161,14 @@ pub(crate) enum QueryAnswer {
 pub(crate) enum Durability {
     Sync,
     Buffered,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Retention {
+    All,
+    Versions(u32),
+    AgeSeconds(u64),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -238,6 +250,9 @@ pub(crate) enum Reply {
         id: String,
         document: Option<Value>,
         clock: String,
+        /// A compaction dropped this version's value.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compacted: bool,
     },
     /// A version, a conflict, an event, or what else a listing is of.
     Item {
@@ -281,6 +296,13 @@ pub(crate) enum Reply {
     },
     /// What a verification found, or what a repair did.
     Verified {
+        report: Value,
+    },
+    Compacting {
+        blocks: u64,
+        of: u64,
+    },
+    Compacted {
         report: Value,
     },
     Keys {

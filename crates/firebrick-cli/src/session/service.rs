@@ -12,7 +12,7 @@ mod watching;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use firebrick::{Cid, Database, Document, Durability};
+use firebrick::{Cid, CompactProgress, Database, Document, Durability, Retention};
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
@@ -159,6 +159,7 @@ impl Service {
                             id: change.id,
                             document,
                             clock: change.clock.to_string(),
+                            compacted: change.compacted,
                         })
                         .await?;
                 }
@@ -201,6 +202,9 @@ impl Service {
             Request::Verify { repair: false } => self.verify(asker).await,
             Request::Verify { repair: true } => self.repair(asker).await,
             Request::Stats => self.stats(asker).await,
+            Request::Compact { retention, dry_run } => {
+                self.compact(retention, dry_run, asker).await
+            }
             Request::Keys { action } => self.keys(action, asker).await,
             Request::FilesPut {
                 id,
@@ -253,6 +257,43 @@ impl Service {
             remotes: self.remote_states().await,
             served_by: Some(std::process::id()),
         })
+    }
+
+    async fn compact(
+        &self,
+        retention: Option<protocol::Retention>,
+        dry_run: bool,
+        asker: &Asker,
+    ) -> Result<()> {
+        let mut compact = self.database().compact().dry_run(dry_run);
+        if let Some(retention) = retention {
+            compact = compact.retention(match retention {
+                protocol::Retention::All => Retention::All,
+                protocol::Retention::Versions(count) => Retention::Versions(count),
+                protocol::Retention::AgeSeconds(seconds) => {
+                    Retention::Age(std::time::Duration::from_secs(seconds))
+                }
+            });
+        }
+        let (tell, mut told) = tokio::sync::watch::channel(CompactProgress::default());
+        let run = compact
+            .on_progress(move |progress| {
+                tell.send_replace(progress);
+            })
+            .run();
+        tokio::pin!(run);
+        let report = loop {
+            tokio::select! {
+                report = &mut run => break report?,
+                Ok(()) = told.changed() => {
+                    let CompactProgress { blocks, of, .. } = *told.borrow_and_update();
+                    asker.reply(Reply::Compacting { blocks, of }).await?;
+                }
+            }
+        };
+        let report = serde_json::to_value(report)
+            .map_err(|error| Failure::new(Exit::Negative, "failed", error.to_string()))?;
+        asker.reply(Reply::Compacted { report }).await
     }
 
     async fn keys(&self, action: KeyAction, asker: &Asker) -> Result<()> {

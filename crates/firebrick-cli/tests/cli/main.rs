@@ -6,6 +6,7 @@ mod support;
 
 mod backup;
 mod bad_input;
+mod compact;
 mod demo;
 mod documents;
 mod files;

@@ -63,7 +63,9 @@ impl Ledger {
                 Some(_) => self.source.known_generation(&block.cid)?.is_some(),
                 None => self.source.contains(&block.cid)?,
             };
-            if known && !*reclaiming && !self.source.is_lost(&block.cid) {
+            // A compaction drops no event.
+            let stays = generation.is_some() || !*reclaiming;
+            if known && stays && !self.source.is_lost(&block.cid) {
                 continue;
             }
             done.fresh += 1;

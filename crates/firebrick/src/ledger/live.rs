@@ -140,7 +140,7 @@ impl Ledger {
                 .collect(),
         };
         let mut counts: HashMap<String, u32> = HashMap::new();
-        clock::versions(&self.source, head, |event, versions| {
+        clock::writes(&self.source, head, |event, versions| {
             live.events.insert(*event);
             for version in versions {
                 let mut kept = !version.superseded || limit == u32::MAX || recent.contains(event);
@@ -159,7 +159,7 @@ impl Ledger {
         })?;
         if let Some(since) = since {
             // What was present when the span began.
-            clock::versions(&self.source, &since, |_, versions| {
+            clock::writes(&self.source, &since, |_, versions| {
                 let present = versions.iter().filter(|version| !version.superseded);
                 live.keep.extend(present.map(|version| version.value));
             })?;

@@ -188,7 +188,7 @@ impl Source {
     /// Forgets documents that are not in the store any more.
     pub(crate) fn forget<'a>(&self, documents: impl Iterator<Item = &'a Cid>) {
         for cid in documents {
-            self.documents.remove(cid);
+            self.held.remove(&Key::of(cid));
         }
     }
 
