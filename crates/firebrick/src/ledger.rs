@@ -193,8 +193,16 @@ impl Ledger {
     pub(crate) fn read(&self, id: &str, cid: Cid) -> Result<Bytes> {
         match self.source.document(&cid) {
             Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(self.noted(missing_document(cid, id))),
+            Ok(None) => Err(self.noted(self.absent(cid, id)?)),
             Err(error) => Err(self.noted(error.into())),
+        }
+    }
+
+    /// The error for a document that is not here.
+    fn absent(&self, cid: Cid, id: &str) -> Result<Error> {
+        match self.was_compacted() {
+            true => self.absent_version(&self.snapshot(), id, cid),
+            false => Ok(missing_document(cid, id)),
         }
     }
 

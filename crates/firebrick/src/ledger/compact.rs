@@ -16,6 +16,8 @@ use crate::store::{Fate, Sieve};
 
 /// Where the store keeps the size of its log after the last look at what could be given back.
 const LOOKED: &str = "ledger/compaction";
+/// There if a compaction has ever run.
+const COMPACTED: &str = "ledger/compacted";
 /// Blocks between two reports of progress.
 const TELL_EVERY: u64 = 4096;
 
@@ -128,10 +130,18 @@ impl Ledger {
             self.as_writer(|writer| writer.resolver.forget());
             self.source.forget(sifter.live.replaced());
             let looked = done.bytes_after.to_le_bytes().to_vec();
-            self.record(&[(LOOKED.to_owned(), Some(looked.into()))])?;
+            self.record(&[
+                (LOOKED.to_owned(), Some(looked.into())),
+                (COMPACTED.to_owned(), Some(Bytes::new())),
+            ])?;
         }
         drop(reclaiming);
         Ok(CompactReport::new(&done, dry_run))
+    }
+
+    /// Whether a compaction has ever run here.
+    pub(crate) fn was_compacted(&self) -> bool {
+        self.store().kv(COMPACTED).is_some()
     }
 
     /// Compacts if more bytes are of no use than of use. Looking means reading the whole log, so it
