@@ -11,6 +11,8 @@ use crate::common::{self, State};
 
 const SOON: Duration = Duration::from_secs(1200);
 
+// Taken by value so that a scenario can be written where it is run.
+#[expect(clippy::needless_pass_by_value)]
 fn run<T>(seed: u64, scenario: impl AsyncFn(&mut World<'_>) -> T) -> T {
     let executor = Executor::new(seed);
     let mut world = World::new(&executor, "compaction");
