@@ -39,6 +39,9 @@ use self::node::{Child, Link};
 use crate::block::Block;
 use crate::cid::Cid;
 
+/// The first bytes of every node's block.
+pub const MARK: &[u8; 4] = b"fbi1";
+
 /// The longest key and value together, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 64 << 20;
 

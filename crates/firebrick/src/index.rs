@@ -10,11 +10,13 @@
 //! - [`definition`]: what an index is about, and the rows that a document has in it;
 //! - [`state`]: one version of an index, and the step to the next;
 //! - [`registry`]: the indexes of a database, and how each is doing;
-//! - [`build`]: the background work that makes an index and brings it up to date.
+//! - [`build`]: the background work that makes an index and brings it up to date;
+//! - [`reclaim`]: what a compaction keeps.
 
 mod build;
 mod definition;
 mod ledger;
+mod reclaim;
 mod registry;
 mod state;
 
@@ -23,5 +25,6 @@ pub use registry::{IndexInfo, IndexStatus};
 
 pub(crate) use definition::decode_value;
 pub(crate) use ledger::unsaved_bytes;
+pub(crate) use reclaim::IndexRoots;
 pub(crate) use registry::{Entry, Indexes};
 pub(crate) use state::{IndexSet, IndexState, Obstacle, damage};

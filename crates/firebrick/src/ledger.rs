@@ -36,7 +36,7 @@ use crate::compaction::Retention;
 use crate::env::{self, Env};
 use crate::error::{Error, Result};
 use crate::files::Exchange;
-use crate::index::{IndexSet, Indexes};
+use crate::index::{IndexRoots, IndexSet, Indexes};
 use crate::keys::KeyRing;
 use crate::store::Store;
 use crate::subscribe::{Origin, Published};
@@ -159,6 +159,7 @@ impl Ledger {
             compaction: Mutex::default(),
             next_mark_ms: AtomicU64::new(0),
         });
+        ledger.keep_alive(Arc::new(IndexRoots::default()));
         ledger.pipeline.start(&ledger);
         ledger.start_indexes();
         Ok(ledger)
@@ -299,10 +300,12 @@ impl Ledger {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if current.sequence == sequence {
-            *current = Arc::new(Snapshot {
+            let with_indexes = Arc::new(Snapshot {
                 indexes: Arc::clone(indexes),
                 ..(**current).clone()
             });
+            let before = std::mem::replace(&mut *current, with_indexes);
+            self.hold(&before);
         }
     }
 

@@ -128,6 +128,11 @@ pub trait Store: Send + Sync + 'static {
         cids.iter().map(|cid| self.block(cid)).collect()
     }
 
+    /// Whether [`stage_blob`](Store::stage_blob) gives a place apart from the other blocks.
+    fn keeps_files_apart(&self) -> bool {
+        false
+    }
+
     /// Begins to write a large block in a place of its own, so that it need not be in memory as a
     /// whole; `None` if this store keeps all blocks alike.
     ///

@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use super::{MAX_ENTRY_BYTES, NodeSource, TreeError};
+use super::{MARK, MAX_ENTRY_BYTES, NodeSource, TreeError};
 use crate::block::Block;
 use crate::cid::{Cid, Codec};
-
-const MARK: &[u8; 4] = b"fbi1";
 
 /// Levels above the leaves at most. With four children per node at least, never reached.
 pub(super) const MAX_LEVEL: u8 = 31;

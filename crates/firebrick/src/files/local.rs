@@ -6,7 +6,7 @@ use bytes::Bytes;
 use firebrick_core::cid::Codec;
 use firebrick_core::file::{self, Parts};
 use firebrick_core::keys::SaltKey;
-use firebrick_core::{Block, Cid};
+use firebrick_core::{Block, Cid, ordered};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
@@ -138,8 +138,10 @@ pub(super) fn hold(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Held
 
 /// Brings a content to the disk, even if one that can't be read is there.
 pub(super) fn write(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Held> {
-    let large = item.len > INLINE_BYTES;
-    let writer = match large {
+    // Among the blocks, what looks like a node of an index is taken for one.
+    let beginning = parts.iter().flatten().take(ordered::MARK.len());
+    let apart = item.len > INLINE_BYTES || beginning.eq(ordered::MARK);
+    let writer = match apart {
         true => ledger.store().stage_blob()?,
         false => None,
     };

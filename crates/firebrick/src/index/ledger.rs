@@ -129,6 +129,7 @@ impl Ledger {
             return Err(Error::IndexDamaged { name: entry.name() });
         };
         if state.covered.root() == snapshot.tree.root() {
+            self.indexes.hold(&state);
             return Ok(state);
         }
         let moved = state.advance(
@@ -138,7 +139,10 @@ impl Ledger {
             &snapshot.tree,
             usize::MAX,
         );
-        moved.map(Arc::new).map_err(|obstacle| match obstacle {
+        let moved = moved
+            .map(Arc::new)
+            .inspect(|state| self.indexes.hold(state));
+        moved.map_err(|obstacle| match obstacle {
             Obstacle::Function(cause) => Error::IndexFailed {
                 name: entry.name(),
                 cause,

@@ -77,6 +77,8 @@ pub(crate) struct Entry {
 pub(crate) struct Indexes {
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     pub(super) ledger: OnceLock<Weak<Ledger>>,
+    /// Versions that readers hold and no snapshot does.
+    pub(super) read: Mutex<Vec<Weak<IndexState>>>,
 }
 
 impl Entry {
@@ -172,6 +174,13 @@ impl Indexes {
             }
         }
         Ok(indexes)
+    }
+
+    /// Remembers a version for as long as somebody reads it.
+    pub(super) fn hold(&self, state: &Arc<IndexState>) {
+        let mut read = lock(&self.read);
+        read.retain(|state| state.strong_count() > 0);
+        read.push(Arc::downgrade(state));
     }
 
     fn add(&self, definition: Definition) -> Arc<Entry> {

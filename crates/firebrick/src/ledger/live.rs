@@ -169,6 +169,9 @@ impl Ledger {
 
     /// What readers of an earlier version may still ask for.
     fn mark_held(&self, held: &Snapshot, newest: &Snapshot, live: &mut Live) -> Result<()> {
+        for state in held.indexes.values() {
+            live.keep_index(self, state)?;
+        }
         live.keep_tree(self, &held.tree, &newest.tree)
     }
 

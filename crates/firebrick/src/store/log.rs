@@ -464,6 +464,10 @@ impl Store for LogStore {
         self.read_many(cids)
     }
 
+    fn keeps_files_apart(&self) -> bool {
+        true
+    }
+
     fn stage_blob(&self) -> Result<Option<BlobWriter>, StoreError> {
         self.stage().map(Some)
     }

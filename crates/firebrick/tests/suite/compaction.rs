@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use firebrick::store::{MemoryStore, SimFault, SimStore, Store};
-use firebrick::{Cid, Database, Document, Durability, Error, Retention};
+use firebrick::{Cid, Database, Document, Durability, Error, Retention, Value};
 use firebrick_core::clock::Event;
+use firebrick_core::memory::MemoryBlocks;
+use firebrick_core::ordered::{Edit, Tree};
 
 use crate::common::{self, Bed, Kind, doc, state};
 
@@ -111,6 +114,71 @@ async fn a_reader_of_an_earlier_version_keeps_it() {
     // Now that nobody reads it, it goes.
     let more = db.compact().run().await.expect("compacts");
     assert!(more.dropped_blocks >= 300, "{report:?} {more:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_and_files_stay_and_old_nodes_go() {
+    let bed = Bed::new(Kind::Memory).await;
+    let numbered = |n: usize, round: usize| {
+        let doc = Document::new().with("_id", format!("doc-{n:04}"));
+        doc.with("n", (n * 7 + round) as u64)
+    };
+    // Looks like a node of an index.
+    let edits = vec![Edit::put("a", "1"), Edit::put("b", "2")];
+    let tree = Tree::empty().edit(&MemoryBlocks::new(), edits);
+    let node = tree.expect("edits").tree.save().blocks.remove(0).bytes;
+    for round in 0..6 {
+        // Each closing stores the nodes of its version.
+        let db = bed.open("indexed").await;
+        let docs: Vec<Document> = (0..2000).map(|n| numbered(n, round)).collect();
+        db.bulk(&docs).await.expect("is written");
+        assert_eq!(db.query("n").count().await.expect("counts"), 2000);
+        if round == 0 {
+            for (name, content) in [("small", Bytes::from("small")), ("node", node.clone())] {
+                let files = db.files("with-files");
+                files.put(name, content).await.expect("is stored");
+            }
+        }
+        db.close().await.expect("closes");
+    }
+    let db = bed.open("indexed").await;
+    let all: Vec<_> = db.query("n").collect::<Document>().await.expect("reads");
+    let mut rows = db.query("n").rows::<Document>().await.expect("reads");
+    let first = rows.next().expect("has rows").expect("reads");
+    assert_eq!(Some(&first), all.first());
+    // The rows go on in the version that they began in.
+    let docs: Vec<Document> = (0..2000).map(|n| numbered(n, 9)).collect();
+    db.bulk(&docs).await.expect("is written");
+    let events_and_values = 7 * 2000;
+    let report = db.compact().run().await.expect("compacts");
+    assert!(report.dropped_blocks > 0, "{report:?}");
+    let rest: Result<Vec<_>, _> = rows.collect();
+    assert_eq!(rest.expect("all is there"), all[1..]);
+    let again = db.compact().run().await.expect("compacts");
+    let nodes = db.indexes()[0].blocks;
+    assert!(again.dropped_blocks >= nodes, "{again:?}, {nodes} nodes");
+    let last = db.compact().dry_run(true).run().await.expect("counts");
+    assert_eq!(last.dropped_blocks, 0, "{last:?} {events_and_values}");
+    let check = async |db: &Database| {
+        let found = db
+            .query("n")
+            .range(9..)
+            .limit(3)
+            .collect::<Document>()
+            .await;
+        let found = found.expect("reads");
+        let keys: Vec<_> = found.iter().map(|row| row.key.clone()).collect();
+        assert_eq!(keys, [9u64, 16, 23].map(Value::from));
+        for (name, content) in [("small", Bytes::from("small")), ("node", node.clone())] {
+            let file = db.files("with-files").get(name).await.expect("reads");
+            let found = file.expect("is listed").bytes().await.expect("is here");
+            assert_eq!(found, content);
+        }
+        assert!(db.indexes()[0].blocks >= nodes / 2);
+    };
+    check(&db).await;
+    db.close().await.expect("closes");
+    check(&bed.open("indexed").await).await;
 }
 
 /// The block of the value that an event wrote.
