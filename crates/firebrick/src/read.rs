@@ -12,7 +12,7 @@ use futures_util::Stream;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
+use crate::ledger::{Ahead, Ledger, Snapshot};
 use crate::opaque::opaque_debug;
 
 /// A document of a listing.

@@ -17,6 +17,7 @@ mod holder;
 mod index;
 mod log;
 mod memory;
+mod pack;
 mod reclaim;
 mod recover;
 mod replay;

@@ -28,14 +28,19 @@
 //!   4  blocks: 1 codec (bit 7: a generation follows), 32 digest, 4 length, 8 generation
 //! ```
 //!
+//! Events are stored in a [shorter form](super::pack); the length is that of the stored form.
+//!
 //! The CRC of a frame starts from the salt, the segment and the offset, so that bytes which look like
 //! a frame count as one only where they were written as one.
+
+use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes};
 use firebrick_core::Cid;
 use firebrick_core::cid::Codec;
 
 use super::descriptor::Descriptor;
+use super::pack::pack;
 use super::run::Place;
 use super::vault::{NONCE_BYTES, Name, Vault};
 use super::{Commit, StoredBlock};
@@ -152,12 +157,15 @@ pub(crate) fn encode(
     out.clear();
     placed.clear();
     out.resize(FRAME_HEADER_BYTES, 0);
-    let blocks = || chosen.iter().map(|(_, at)| &commit.blocks[*at as usize]);
-    put_metadata(out, slot, commit, chosen.len(), blocks());
+    let packed: Vec<Packed<'_>> = chosen
+        .iter()
+        .map(|(_, at)| Packed::new(&commit.blocks[*at as usize]))
+        .collect();
+    put_metadata(out, slot, commit, &packed);
 
     let overhead = vault.overhead();
     let sealed_meta = out.len() - FRAME_HEADER_BYTES + overhead;
-    let sealed_blocks: usize = blocks().map(|b| b.block.bytes.len() + overhead).sum();
+    let sealed_blocks: usize = packed.iter().map(|b| b.bytes.len() + overhead).sum();
     let total = FRAME_HEADER_BYTES + sealed_meta + sealed_blocks;
     out.reserve(total - out.len());
 
@@ -173,18 +181,35 @@ pub(crate) fn encode(
     associated.copy_from_slice(&out[8..24]);
     vault.seal_meta(&nonce, &associated, out, FRAME_HEADER_BYTES);
 
-    for (stored, (name, _)) in blocks().zip(chosen) {
+    for (block, (name, _)) in packed.iter().zip(chosen) {
         let place = Place {
             segment: slot.at.segment,
             offset: (slot.at.offset + out.len() as u64) as u32,
-            length: stored.block.bytes.len() as u32,
-            generation: stored.generation,
+            length: block.bytes.len() as u32,
+            generation: block.generation,
         };
         placed.push((*name, place));
-        vault.seal_block(&stored.block.cid, *name, &stored.block.bytes, out);
+        vault.seal_block(&block.cid, *name, &block.bytes, out);
     }
     let crc = seed.crc(slot.at, out);
     out[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A block in the form that is stored.
+struct Packed<'a> {
+    cid: Cid,
+    generation: u64,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Packed<'a> {
+    fn new(stored: &'a StoredBlock) -> Self {
+        Self {
+            cid: stored.block.cid,
+            generation: stored.generation,
+            bytes: pack(&stored.block.cid, &stored.block.bytes),
+        }
+    }
 }
 
 const HAS_HEAD: u8 = 1;
@@ -192,13 +217,7 @@ const RESETS: u8 = 2;
 const COMPACTED: u8 = 4;
 const HAS_GENERATION: u8 = 0x80;
 
-fn put_metadata<'a>(
-    out: &mut Vec<u8>,
-    slot: Slot,
-    commit: &Commit<'_>,
-    count: usize,
-    blocks: impl Iterator<Item = &'a StoredBlock>,
-) {
+fn put_metadata(out: &mut Vec<u8>, slot: Slot, commit: &Commit<'_>, blocks: &[Packed<'_>]) {
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
     out.put_u8(
         flag(commit.head.is_some(), HAS_HEAD)
@@ -220,14 +239,13 @@ fn put_metadata<'a>(
             put_bytes(out, value);
         }
     }
-    out.put_u32_le(count as u32);
-    for stored in blocks {
-        let cid = &stored.block.cid;
-        let generation = stored.generation;
+    out.put_u32_le(blocks.len() as u32);
+    for block in blocks {
+        let generation = block.generation;
         let flag = if generation == 0 { 0 } else { HAS_GENERATION };
-        out.put_u8(cid.codec() as u8 | flag);
-        out.put_slice(cid.digest());
-        out.put_u32_le(stored.block.bytes.len() as u32);
+        out.put_u8(block.cid.codec() as u8 | flag);
+        out.put_slice(block.cid.digest());
+        out.put_u32_le(block.bytes.len() as u32);
         if generation != 0 {
             out.put_u64_le(generation);
         }

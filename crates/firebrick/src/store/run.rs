@@ -47,7 +47,7 @@ const MAX_GENERATION: u64 = (1 << 40) - 1;
 pub(crate) struct Place {
     pub(crate) segment: u32,
     pub(crate) offset: u32,
-    /// Length of the plaintext.
+    /// Length of the stored form before it is sealed.
     pub(crate) length: u32,
     pub(crate) generation: u64,
 }

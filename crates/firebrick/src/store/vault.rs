@@ -8,8 +8,9 @@
 //! disk a block therefore goes by its *name*: a pseudorandom function of the CID (CBC-MAC with
 //! AES-256 over its 33 significant bytes, a fixed length).
 //!
-//! **Nonces of blocks** are the first 12 bytes of the name. A CID fixes its plaintext, so sealing the
-//! same CID twice makes the same bytes and reveals only that they are the same. The codec is part of
+//! **Nonces of blocks** are the first 12 bytes of the name. A CID fixes its plaintext and the form
+//! in which it is stored, so sealing the same CID twice makes the same bytes and reveals only that they
+//! are the same. The codec is part of
 //! the name, because the same digest under another codec has other associated data, and two tags
 //! under one nonce would reveal the authentication key.
 //!
@@ -27,6 +28,8 @@ use firebrick_core::Cid;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use super::pack::unpack;
 
 /// Bytes that a tag adds.
 pub(crate) const TAG_BYTES: usize = 16;
@@ -219,10 +222,10 @@ impl Vault {
         }
     }
 
-    /// Appends a sealed block to `out`.
-    pub(crate) fn seal_block(&self, cid: &Cid, name: Name, plain: &[u8], out: &mut Vec<u8>) {
+    /// Appends a sealed block to `out`, given in the form that is stored.
+    pub(crate) fn seal_block(&self, cid: &Cid, name: Name, packed: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(plain);
+        out.extend_from_slice(packed);
         if let Some(ciphers) = &self.ciphers {
             seal(
                 &ciphers.blocks,
@@ -236,13 +239,13 @@ impl Vault {
 
     /// Opens a sealed block; `None` if it is not what was sealed for this CID.
     pub(crate) fn open_block(&self, cid: &Cid, name: Name, mut sealed: Vec<u8>) -> Option<Bytes> {
-        let plain = self.open_block_in_place(cid, name, &mut sealed)?;
-        sealed.truncate(plain);
-        Some(sealed.into())
+        let stored = self.open_block_in_place(cid, name, &mut sealed)?;
+        sealed.truncate(stored);
+        self.unpack_block(cid, sealed.into())
     }
 
-    /// Opens a sealed block where it is and answers its length. Leaves the bytes as they are if they
-    /// are not what was sealed for this CID.
+    /// Opens a sealed block where it is and answers the length of the form that is stored. Leaves the
+    /// bytes as they are if they are not what was sealed for this CID.
     pub(crate) fn open_block_in_place(
         &self,
         cid: &Cid,
@@ -255,8 +258,14 @@ impl Vault {
                 let nonce = block_nonce(name);
                 open(&ciphers.blocks, &nonce, &associated, sealed).map(<[u8]>::len)
             }
-            None => cid.matches(sealed).then_some(sealed.len()),
+            None => Some(sealed.len()),
         }
+    }
+
+    /// The block from the form that is stored. What nothing seals is proved by its hash.
+    pub(crate) fn unpack_block(&self, cid: &Cid, stored: Bytes) -> Option<Bytes> {
+        let plain = unpack(cid, stored)?;
+        (self.ciphers.is_some() || cid.matches(&plain)).then_some(plain)
     }
 }
 

@@ -6,6 +6,7 @@
 //! client loses or hides data on its own, `interop/test/faults.test.mjs` shows it without Firebrick.
 
 mod bed;
+mod compaction;
 mod compare;
 mod files;
 mod heads;

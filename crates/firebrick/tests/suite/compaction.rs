@@ -10,6 +10,7 @@ use firebrick_core::clock::Event;
 use firebrick_core::memory::MemoryBlocks;
 use firebrick_core::ordered::{Edit, Tree};
 
+use crate::at_rest;
 use crate::common::{self, Bed, Kind, doc, state};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,6 +23,11 @@ async fn ten_thousand_updates_leave_little() {
     fresh.put(&last).await.expect("is written");
     let live_fresh = fresh.compact().dry_run(true).run().await.expect("counts");
     fresh.close().await.expect("closes");
+    let size = |name: &str| -> u64 {
+        let files = at_rest::files(&bed.dir.path().join("db").join(name));
+        let len = |path| std::fs::metadata(path).expect("is here").len();
+        files.into_iter().map(len).sum()
+    };
 
     let db = bed.open("updated").await;
     for n in 0..UPDATES {
@@ -39,6 +45,11 @@ async fn ten_thousand_updates_leave_little() {
         "{} live bytes, {} in a fresh database",
         again.live_bytes,
         live_fresh.live_bytes
+    );
+    let (fresh, updated) = (size("fresh"), size("updated"));
+    assert!(
+        updated <= 2 * fresh + events,
+        "{updated} bytes of files, {fresh} in a fresh database"
     );
 
     let db = bed.open("updated").await;

@@ -296,17 +296,19 @@ impl LogStore {
                     let from = (u64::from(place.offset) - start) as usize;
                     let to = (self.end(*place) - start) as usize;
                     let sealed = buffer.get_mut(from..to);
-                    let plain = sealed.and_then(|sealed| {
+                    let stored = sealed.and_then(|sealed| {
                         self.vault.open_block_in_place(&cids[*at], *name, sealed)
                     });
-                    plain.map(|plain| from..from + plain)
+                    stored.map(|stored| from..from + stored)
                 }
             });
         }
         let buffer = Bytes::from(buffer);
         for ((.., at), range) in span.iter().zip(opened) {
-            out[*at] = match range {
-                Some(range) => Some(buffer.slice(range)),
+            let stored = range.map(|range| buffer.slice(range));
+            let block = stored.and_then(|stored| self.vault.unpack_block(&cids[*at], stored));
+            out[*at] = match block {
+                Some(block) => Some(block),
                 // Alone it may be found elsewhere, or it gets its own error.
                 None => self.read_one(&cids[*at])?,
             };
