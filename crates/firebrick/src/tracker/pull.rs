@@ -188,8 +188,12 @@ impl Task {
             let Some(missing) = error.missing() else {
                 return Err(error);
             };
-            // A compaction may have dropped what came before its head did: then it is read again.
-            self.ledger.source.note_unreadable(&error);
+            // A compaction may have dropped what came before its head did: then it is read again. A
+            // block that is here is not what stands in the way, and noting it would wake every task
+            // at once, again and again.
+            if !self.ledger.source.contains(&missing)? {
+                self.ledger.source.note_unreadable(&error);
+            }
             let cars: Vec<Cid> = header
                 .cars
                 .iter()
