@@ -204,15 +204,22 @@ impl Task {
         wants
     }
 
-    /// Our last group, if its head is this one.
+    /// Our last group that is still live, if its head is this one. One that was never announced, as
+    /// the process ended before, counts too.
     fn announced_with(&mut self, head: &[Cid]) -> Result<Option<Cid>> {
-        let Some(car) = self.record.announced else {
-            return Ok(None);
-        };
-        let is_it = self
-            .header(&car)?
-            .is_some_and(|header| header.head.as_deref() == Some(head));
-        Ok(is_it.then_some(car))
+        let own = self.record.live.iter().filter(|group| group.ours);
+        let own: Vec<Cid> = own
+            .filter_map(|group| group.cars.first().copied())
+            .collect();
+        for car in own {
+            let is_it = self
+                .header(&car)?
+                .is_some_and(|header| header.head.as_deref() == Some(head));
+            if is_it {
+                return Ok(Some(car));
+            }
+        }
+        Ok(None)
     }
 
     /// Uploads the events that the remote lacks and the shards of the tree; the last CAR has the
