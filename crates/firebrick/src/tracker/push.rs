@@ -204,9 +204,12 @@ impl Task {
         wants
     }
 
-    /// Our last group that is still live, if its head is this one. One that was never announced, as
-    /// the process ended before, counts too.
+    /// Our last group that is still live, if its head is this one; not necessarily the one that was
+    /// announced, as the process may have ended before. `None` if everything has to be listed anew.
     fn announced_with(&mut self, head: &[Cid]) -> Result<Option<Cid>> {
+        if self.record.announced.is_none() {
+            return Ok(None);
+        }
         let own = self.record.live.iter().filter(|group| group.ours);
         let own: Vec<Cid> = own
             .filter_map(|group| group.cars.first().copied())
