@@ -282,5 +282,7 @@ fn folder_of(path: &Path) -> &Path {
 fn at(options: &Builder, path: &Path, name: &str) -> Builder {
     let mut options = options.clone().path(path).name(name);
     options.indexes.clear();
+    // Nothing refers to the blocks before the last one is here: a compaction would drop some.
+    let options = options.auto_compact(None);
     options.remembered(false).read_only(false)
 }

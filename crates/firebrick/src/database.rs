@@ -476,8 +476,13 @@ impl Database {
     /// If the system fails, or an event is damaged.
     pub async fn full_stats(&self) -> Result<FullStats> {
         let report = self.verify().await?;
+        let reclaimable = match self.compact().dry_run(true).run().await {
+            Ok(would) => Some(would.reclaimable_bytes),
+            Err(error) if error.unreadable().is_some() => None,
+            Err(error) => return Err(error),
+        };
         let remotes = self.inner.trackers.lags()?;
-        Ok(FullStats::new(self.stats(), &report, remotes))
+        Ok(FullStats::new(self.stats(), &report, reclaimable, remotes))
     }
 
     /// The database's directory, if it is on disk.

@@ -63,9 +63,9 @@ pub struct FullStats {
     pub indexes: Vec<IndexSize>,
     /// Bytes of the log: blocks, their seals, and space written ahead.
     pub log_bytes: u64,
-    /// Bytes of the log that are not those of these blocks: blocks that nothing needs, seals, and
-    /// space written ahead. An upper bound of what can be given back.
-    pub reclaimable_bytes: u64,
+    /// Bytes of blocks that a compaction would drop: earlier versions beyond what the database was
+    /// opened to keep, and what nothing needs. `None` if damage keeps it from being known.
+    pub reclaimable_bytes: Option<u64>,
     /// Blocks that are missing or damaged; [`Database::verify`](crate::Database::verify) names them.
     pub faults: u64,
     /// How far each attached or remembered remote is apart.
@@ -73,7 +73,12 @@ pub struct FullStats {
 }
 
 impl FullStats {
-    pub(crate) fn new(stats: Stats, report: &VerifyReport, remotes: Vec<RemoteLag>) -> Self {
+    pub(crate) fn new(
+        stats: Stats,
+        report: &VerifyReport,
+        reclaimable_bytes: Option<u64>,
+        remotes: Vec<RemoteLag>,
+    ) -> Self {
         Self {
             documents: report.documents - report.deleted,
             deleted: report.deleted,
@@ -85,7 +90,7 @@ impl FullStats {
             live_bytes: report.bytes,
             indexes: report.indexes.clone(),
             log_bytes: stats.store.log_bytes,
-            reclaimable_bytes: stats.store.log_bytes.saturating_sub(report.bytes),
+            reclaimable_bytes,
             faults: report.findings.len() as u64,
             remotes,
             stats,

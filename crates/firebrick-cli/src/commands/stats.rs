@@ -37,7 +37,11 @@ fn print(stats: &Value, output: &Output) -> Result<()> {
     let live = format!("{}, {}", count("live_blocks"), bytes("live_bytes"));
     table.add_row(["blocks", &live]);
     table.add_row(["log", &bytes("log_bytes")]);
-    table.add_row(["reclaimable", &bytes("reclaimable_bytes")]);
+    let reclaimable = match stats["reclaimable_bytes"].as_u64() {
+        Some(reclaimable) => output::bytes(reclaimable),
+        None => "not known, because something is damaged".to_owned(),
+    };
+    table.add_row(["reclaimable", &reclaimable]);
     let list = |field: &str| stats[field].as_array().cloned().unwrap_or_default();
     for index in list("indexes") {
         let size = format!(

@@ -18,6 +18,7 @@ fn figures_of_a_database_and_its_remotes() {
     // The first value of d0, and what d3 was.
     assert_eq!((number("versions"), number("faults")), (2, 0), "{stats}");
     assert!(number("live_bytes") > 500 && number("log_bytes") > number("live_bytes"));
+    assert!(number("reclaimable_bytes") > 0, "{stats}");
     assert_eq!(stats["indexes"][0]["name"], "n");
     let remote = &stats["remotes"][0];
     assert_eq!(

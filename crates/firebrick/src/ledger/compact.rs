@@ -1,6 +1,6 @@
 //! Running a compaction, on request and by policy.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -94,6 +94,12 @@ impl Ledger {
         *flag.unwrap_or_else(PoisonError::into_inner) = reclaiming;
     }
 
+    /// While it is held, no compaction runs.
+    pub(crate) fn keep_still(&self) -> MutexGuard<'_, ()> {
+        let compaction = self.compaction.lock();
+        compaction.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Drops what nothing needs. One compaction runs at a time.
     pub(crate) fn compact(
         &self,
@@ -101,10 +107,7 @@ impl Ledger {
         dry_run: bool,
         progress: OnProgress,
     ) -> Result<CompactReport> {
-        let _only_one = self
-            .compaction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _only_one = self.keep_still();
         self.ensure_open()?;
         let mut sifter = Sifter {
             ledger: self,

@@ -43,6 +43,8 @@ pub(super) fn walk(
     ledger: &Ledger,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport> {
+    // What a compaction drops meanwhile would seem to be missing.
+    let _still = ledger.keep_still();
     let snapshot = ledger.snapshot();
     let unsaved = snapshot.tree.unsaved().into_iter();
     let mut walk = Walk {
