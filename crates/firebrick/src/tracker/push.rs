@@ -455,6 +455,9 @@ impl Task {
                 &[(car_key(&self.shared.name, &cid), Some(record.encode()))],
             )?;
             self.cars.insert(cid, record);
+            // Equal states make equal CARs: another writer may have announced this one before it was
+            // there, and nothing fetches it now.
+            self.troubles.remove(&cid);
         }
         Ok(cid)
     }
