@@ -27,6 +27,17 @@ use crate::store::sync_directory;
 use write::Plan;
 
 /// How far a backup or a restore is.
+///
+/// ```
+/// # use firebrick::{BackupProgress, Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let show = |at: BackupProgress| println!("{} of {} events", at.events, at.events_total);
+/// db.backup().on_progress(show).to_writer(Vec::new()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BackupProgress {
@@ -39,6 +50,20 @@ pub struct BackupProgress {
 }
 
 /// What a backup file holds.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let (info, bytes) = db.backup().to_writer(Vec::new()).await?;
+/// assert_eq!((info.head, info.root), (db.head(), db.root()));
+/// assert_eq!(info.key, db.keys().fingerprint());
+/// assert_eq!(info.file_bytes, bytes.len() as u64);
+/// assert!(info.base.is_empty() && info.missing.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BackupInfo {
@@ -122,24 +147,77 @@ impl Backup {
     }
 
     /// Only what the history of this head lacks.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let monday = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("b", "two")).await?;
+    /// let (info, _) = db.backup().since(&monday).to_writer(Vec::new()).await?;
+    /// assert_eq!((info.base, info.events), (monday, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn since(mut self, head: &[Cid]) -> Self {
         self.since = Since::Head(head.to_vec());
         self
     }
 
     /// Only what this earlier backup, and those that it goes on from, lack.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let monday = dir.path().join("monday.fbk");
+    /// let full = db.backup().to_file(&monday).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// let more = db.backup().since_backup(&monday).to_file(dir.path().join("tuesday.fbk")).await?;
+    /// assert_eq!((more.base, more.events), (full.head, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn since_backup(mut self, file: impl AsRef<Path>) -> Self {
         self.since = Since::File(file.as_ref().to_owned());
         self
     }
 
     /// Replaces a file that is there already.
+    ///
+    /// ```
+    /// # use firebrick::{BackupError, Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::memory("example").await?;
+    /// let file = dir.path().join("newest.fbk");
+    /// db.backup().to_file(&file).await?;
+    /// let again = db.backup().to_file(&file).await;
+    /// assert!(matches!(again, Err(Error::Backup(BackupError::Exists { .. }))));
+    /// db.backup().replace(true).to_file(&file).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
     }
 
     /// Calls this now and then while the backup is written.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// db.put(&note("a", "one")).await?;
+    /// db.backup().on_progress(move |at| drop(sender.send(at))).to_writer(Vec::new()).await?;
+    /// let last = receiver.iter().last().expect("it is told at least once");
+    /// assert_eq!(last.events, last.events_total);
+    /// # Ok(()) }
+    /// ```
     pub fn on_progress(mut self, progress: impl FnMut(BackupProgress) + Send + 'static) -> Self {
         self.progress = Box::new(progress);
         self
@@ -147,6 +225,19 @@ impl Backup {
 
     /// Writes a file. It appears under its name when it is complete and on the disk, or not at all.
     /// Reads and writes of the database go on; the backup is of the head at the call.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let file = dir.path().join("notes.fbk");
+    /// let info = db.backup().to_file(&file).await?;
+    /// assert_eq!(info.file_bytes, file.metadata().unwrap().len());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Backup`] if the file exists or the base is unknown, [`Error::Io`] for the file,
@@ -183,6 +274,17 @@ impl Backup {
     }
 
     /// Writes to anything; returns it, flushed.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let (info, bytes) = db.backup().to_writer(Vec::new()).await?;
+    /// assert_eq!(bytes.len() as u64, info.file_bytes);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As for [`Backup::to_file`]. What was written until then is of no use.
@@ -233,6 +335,23 @@ impl std::fmt::Debug for Backup {
 }
 
 /// What a restore did.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let db = open("notes").open().await?;
+/// db.put(&note("a", "one")).await?;
+/// let file = dir.path().join("notes.fbk");
+/// db.backup().to_file(&file).await?;
+/// let (copy, report) = open("copy").restore_backup([&file]).await?;
+/// assert_eq!((&report.head, report.root), (&copy.head(), copy.root()));
+/// assert_eq!(report.files[0].ledger, "notes");
+/// assert!(report.missing_files.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RestoreReport {

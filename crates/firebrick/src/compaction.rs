@@ -14,6 +14,18 @@ use crate::store::Compaction;
 /// left behind and that a late merge may bring back, what [`Database::changes`](crate::Database::changes)
 /// shows from the beginning, and every event: who wrote which version, and when in the order of
 /// events, stays known. What goes are values of versions that a later write has replaced.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Retention};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let db = Database::builder().retention(Retention::All).open().await?;
+/// db.put(&note("a", "one")).await?;
+/// db.put(&note("a", "two")).await?;
+/// assert_eq!(db.compact().run().await?.dropped_blocks, 0);
+/// assert!(db.compact().retention(Retention::Versions(1)).run().await?.dropped_blocks > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retention {
@@ -35,6 +47,17 @@ impl Default for Retention {
 }
 
 /// How far a compaction has come.
+///
+/// ```
+/// # use firebrick::{CompactProgress, Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let percent = |progress: CompactProgress| 100 * progress.blocks / progress.of.max(1);
+/// db.compact().on_progress(move |progress| println!("{} %", percent(progress))).run().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactProgress {
@@ -45,6 +68,20 @@ pub struct CompactProgress {
 }
 
 /// What a compaction did, or would do.
+///
+/// ```
+/// # use firebrick::{CompactReport, Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// for text in ["one", "two", "three"] {
+///     db.put(&note("a", text)).await?;
+/// }
+/// let report: CompactReport = db.compact().run().await?;
+/// assert!(report.dropped_blocks > 0 && report.reclaimable_bytes > 0);
+/// assert_eq!(db.compact().run().await?.dropped_blocks, 0); // nothing is left to do
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct CompactReport {
@@ -113,18 +150,59 @@ impl Compact {
     }
 
     /// Which earlier versions stay, instead of what the database was opened with.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Retention};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// for text in ["one", "two", "three"] {
+    ///     db.put(&note("a", text)).await?;
+    /// }
+    /// db.compact().retention(Retention::Versions(2)).run().await?;
+    /// let versions = db.history("a").collect::<Document>().await?;
+    /// assert_eq!(versions[1].content.document(), Some(&note("a", "two")));
+    /// assert_eq!(versions[2].content.document(), None);
+    /// # Ok(()) }
+    /// ```
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
     /// Changes nothing, and reports what a compaction would do.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("a", "two")).await?;
+    /// let would = db.compact().dry_run(true).run().await?;
+    /// let did = db.compact().run().await?;
+    /// assert!(would.dry_run);
+    /// assert_eq!(would.reclaimable_bytes, did.reclaimable_bytes);
+    /// # Ok(()) }
+    /// ```
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
     /// Is told now and then how far it has come, on the thread that does the work.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// db.put(&note("a", "one")).await?;
+    /// db.compact().on_progress(move |at| drop(sender.send(at.blocks))).run().await?;
+    /// assert!(receiver.iter().last() > Some(0));
+    /// # Ok(()) }
+    /// ```
     pub fn on_progress(mut self, tell: impl FnMut(CompactProgress) + Send + 'static) -> Self {
         self.progress = Box::new(tell);
         self
@@ -132,6 +210,19 @@ impl Compact {
 
     /// Compacts. Reading, writing and syncing go on meanwhile. Needs as much space again as what is
     /// kept; a crash at any time loses nothing. Dropping the future does not stop it.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("a", "two")).await?;
+    /// let report = db.compact().run().await?;
+    /// println!("{} of {} bytes are left", report.bytes_after, report.bytes_before);
+    /// assert_eq!(db.get("a").await?, Some(note("a", "two")));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Closed`] if the database is closed meanwhile,

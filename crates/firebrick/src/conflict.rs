@@ -24,6 +24,24 @@ const ATTEMPTS_MAX: usize = 64;
 const EVENTS_MAX: usize = 100_000;
 
 /// Why the winning version wins.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Why};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+/// # bob.keys().import(&db.keys().export()?)?;
+/// // Two people write the same document apart from each other, then they meet.
+/// db.put(&note("a", "from Ann")).await?;
+/// bob.put(&note("a", "from Bob")).await?;
+/// # for db in [&db, &bob, &db] { db.attach("memory://why")?.synced().await?; }
+/// let conflict = db.conflicts::<Document>("a").await?.expect("they differ");
+/// match conflict.why {
+///     Why::Weight => println!("fewer events build on the winner"),
+///     Why::Cid => println!("all is equal, so the greater CID wins"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
@@ -35,6 +53,24 @@ pub enum Why {
 }
 
 /// One of the versions of a conflict.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Origin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+/// # bob.keys().import(&db.keys().export()?)?;
+/// // Two people write the same document apart from each other, then they meet.
+/// db.put(&note("a", "from Ann")).await?;
+/// bob.put(&note("a", "from Bob")).await?;
+/// # for db in [&db, &bob, &db] { db.attach("memory://conflict-version")?.synced().await?; }
+/// let conflict = db.conflicts::<Document>("a").await?.expect("they differ");
+/// let [winner, loser] = &*conflict.versions else { panic!("two versions") };
+/// assert!(winner.wins && !loser.wins);
+/// let ours = conflict.versions.iter().find(|version| version.origin == Some(Origin::Local));
+/// assert_eq!(ours.unwrap().content.document(), Some(&note("a", "from Ann")));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ConflictVersion<T> {
     /// The event that wrote it.
@@ -50,6 +86,23 @@ pub struct ConflictVersion<T> {
 }
 
 /// A document whose current versions differ.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+/// # bob.keys().import(&db.keys().export()?)?;
+/// // Two people write the same document apart from each other, then they meet.
+/// db.put(&note("a", "from Ann")).await?;
+/// bob.put(&note("a", "from Bob")).await?;
+/// # for db in [&db, &bob, &db] { db.attach("memory://conflict")?.synced().await?; }
+/// let conflict = db.conflicts::<Document>("a").await?.expect("they differ");
+/// let winner = conflict.versions[0].content.document().cloned();
+/// assert_eq!(winner, db.get("a").await?);
+/// assert_eq!(winner, bob.get("a").await?); // the same everywhere
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Conflict<T> {
     /// The document's id.
@@ -66,6 +119,22 @@ pub struct Conflict<T> {
 }
 
 /// Documents that are in conflict.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+/// # bob.keys().import(&db.keys().export()?)?;
+/// // Two people write the same document apart from each other, then they meet.
+/// db.put(&note("a", "from Ann")).await?;
+/// bob.put(&note("a", "from Bob")).await?;
+/// # for db in [&db, &bob, &db] { db.attach("memory://conflicted")?.synced().await?; }
+/// let conflicted = db.conflicted().await?;
+/// assert_eq!(conflicted.ids, ["a"]);
+/// assert!(conflicted.complete);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Conflicted {
     /// Their ids, ascending.
@@ -81,6 +150,23 @@ impl Database {
     /// merge that decided between them; for a document without conflict, back to its last write or,
     /// if branches run beside that, to their common ancestor.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+    /// # bob.keys().import(&db.keys().export()?)?;
+    /// // Two people write the same document apart from each other, then they meet.
+    /// db.put(&note("a", "from Ann")).await?;
+    /// bob.put(&note("a", "from Bob")).await?;
+    /// # for db in [&db, &bob, &db] { db.attach("memory://conflicts")?.synced().await?; }
+    /// let conflict = db.conflicts::<Document>("a").await?.expect("they differ");
+    /// assert_eq!(conflict.versions.len(), 2);
+    /// db.put(&note("a", "from both")).await?;
+    /// assert!(db.conflicts::<Document>("a").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MissingBlock`] if an event is not here, [`Error::Document`] for a version that does
     /// not fit the type.
@@ -91,6 +177,23 @@ impl Database {
 
     /// The documents that are in conflict, as far as the newest 100,000 events tell.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+    /// # bob.keys().import(&db.keys().export()?)?;
+    /// // Two people write the same document apart from each other, then they meet.
+    /// db.put(&note("a", "from Ann")).await?;
+    /// bob.put(&note("a", "from Bob")).await?;
+    /// # for db in [&db, &bob, &db] { db.attach("memory://all-conflicted")?.synced().await?; }
+    /// for id in db.conflicted().await?.ids {
+    ///     let conflict = db.conflicts::<Document>(&id).await?.expect("it is listed");
+    ///     println!("{id} has {} versions", conflict.versions.len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::conflicted_within`].
     pub async fn conflicted(&self) -> Result<Conflicted> {
@@ -100,6 +203,23 @@ impl Database {
     /// The documents that are in conflict, as far as the newest `events` events tell. Reads those
     /// once, and parts where events are concurrent once more for each document that was written
     /// several times there.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// # let (db, bob) = (Database::memory("ann").await?, Database::memory("bob").await?);
+    /// # bob.keys().import(&db.keys().export()?)?;
+    /// // Two people write the same document apart from each other, then they meet.
+    /// db.put(&note("a", "from Ann")).await?;
+    /// bob.put(&note("a", "from Bob")).await?;
+    /// # for db in [&db, &bob, &db] { db.attach("memory://conflicted-within")?.synced().await?; }
+    /// db.put(&note("b", "later")).await?;
+    /// let newest = db.conflicted_within(1).await?;
+    /// assert!(newest.ids.is_empty() && !newest.complete);
+    /// assert_eq!(db.conflicted_within(1000).await?.ids, ["a"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::MissingBlock`] if an event is not here.

@@ -62,11 +62,28 @@ impl Drop for Inner {
 
 impl Database {
     /// Options for opening.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let db = Database::builder().name("notes").memory(8 << 20).open().await?;
+    /// assert_eq!(db.name(), "notes");
+    /// # Ok(()) }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
 
     /// Opens the database in this directory, creating it when missing, with default options.
+    ///
+    /// ```no_run
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// // Its keys are kept in `$FIREBRICK_KEYBAG`, else in `$HOME/.firebrick/keybag`.
+    /// let db = Database::open("/home/ann/notes").await?;
+    /// assert_eq!(db.name(), "notes");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`Builder::open`].
@@ -75,6 +92,15 @@ impl Database {
     }
 
     /// A database in memory, gone with its last handle. `name` names its ledger.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let db = Database::memory("notes").await?;
+    /// assert_eq!(db.name(), "notes");
+    /// assert_eq!(db.path(), None);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`Builder::open`].
@@ -134,14 +160,41 @@ impl Database {
     /// Writes a document under its `_id`, or under a generated id (a UUIDv7, which sorts by time)
     /// if it has none.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let written = db.put(&Document::new().with("text", "buy milk")).await?;
+    /// let id = written.id(); // generated: a UUIDv7
+    /// assert_eq!(db.get(id).await?, Some(note(id, "buy milk")));
+    ///
+    /// assert!(matches!(db.put(&"no document").await, Err(Error::Document(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Document`] for an id or value that cannot be stored; nothing is written then.
-    /// [`Error::Store`] if the disk fails. Dropping the future does not undo the write.
+    /// [`Error::Store`] if the disk fails, [`Error::ReadOnly`], [`Error::Closed`]. Dropping the
+    /// future does not undo the write.
     pub async fn put<T: Serialize + ?Sized>(&self, document: &T) -> Result<Written> {
         self.put_with(document, self.inner.durability).await
     }
 
     /// [`Database::put`] with another durability than the database's.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Durability, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// // Many small writes where the last moments may be lost if the power fails.
+    /// for n in 0..100 {
+    ///     let point = Document::new().with("_id", format!("point-{n}")).with("n", n);
+    ///     db.put_with(&point, Durability::Buffered).await?;
+    /// }
+    /// assert_eq!(db.count().await?, 100);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::put`].
@@ -156,6 +209,17 @@ impl Database {
 
     /// Writes several documents as one atomic event: readers and remotes see all of it or nothing.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let written = db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// assert_eq!(written.ids, ["a", "b"]);
+    /// assert_eq!(written.head.len(), 1); // one event for both
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::put`], if any document has one; [`Error::Config`] for an empty list.
     pub async fn bulk<'a, T: Serialize + 'a>(
@@ -166,6 +230,16 @@ impl Database {
     }
 
     /// [`Database::bulk`] with another durability than the database's.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Durability, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let rows: Vec<_> = (0..1000).map(|n| Document::new().with("n", n)).collect();
+    /// let written = db.bulk_with(&rows, Durability::Buffered).await?;
+    /// assert_eq!(written.ids.len(), 1000);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::bulk`].
@@ -185,6 +259,18 @@ impl Database {
 
     /// Deletes a document by writing a tombstone in its place. Deleting what does not exist works
     /// and leaves a tombstone too, as in the format.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.delete("a").await?;
+    /// assert_eq!(db.get::<Document>("a").await?, None);
+    /// db.delete("never was").await?; // works, too
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::put`].
@@ -210,6 +296,21 @@ impl Database {
 
     /// Reads a document; `None` if there is none or it is deleted.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Note { text: String }
+    ///
+    /// let read: Option<Note> = db.get("a").await?;
+    /// assert_eq!(read.expect("it is there").text, "one");
+    /// assert!(db.get::<Note>("b").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MissingBlock`] if the document exists but has not arrived here yet,
     /// [`Error::Document`] if it does not fit the type.
@@ -221,6 +322,17 @@ impl Database {
     }
 
     /// The files of a document, which need not exist yet.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let files = db.files("album");
+    /// files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// let doc: Document = db.get("album").await?.expect("it came with its first file");
+    /// assert!(doc.get("_files").is_some());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn files(&self, id: &str) -> Files {
         Files::new(&self.inner.ledger, self.inner.durability, id)
@@ -264,12 +376,35 @@ impl Database {
         self.files(&id).write_with(&block.bytes, files).await
     }
 
-    /// All documents of the present version, in order of their ids.
+    /// All documents of the present version, in ascending order of their ids.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("b", "two"), note("a", "one")]).await?;
+    /// let rows = db.all_docs().collect::<Document>().await?;
+    /// assert_eq!(rows[0].id, "a");
+    /// assert_eq!(rows[1].doc, Some(note("b", "two")));
+    /// # Ok(()) }
+    /// ```
     pub fn all_docs(&self) -> AllDocs {
         AllDocs::new(Arc::clone(&self.inner.ledger))
     }
 
     /// The number of documents that are not deleted. Walks the tree, not the documents.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// db.delete("a").await?;
+    /// assert_eq!(db.count().await?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's.
@@ -278,6 +413,19 @@ impl Database {
     }
 
     /// The changes since a head, oldest first; everything for an empty `since`.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let seen = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("b", "two")).await?;
+    /// let changes = db.changes(&seen).collect::<Document>().await?;
+    /// assert_eq!(changes.len(), 1);
+    /// assert_eq!(changes[0].doc, Some(note("b", "two")));
+    /// # Ok(()) }
+    /// ```
     pub fn changes(&self, since: &[Cid]) -> Changes {
         Changes::new(Arc::clone(&self.inner.ledger), since)
     }
@@ -301,6 +449,19 @@ impl Database {
     }
 
     /// The indexes, and how each is doing.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, IndexStatus};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.query(Index::field("text")).count().await?;
+    /// let index = &db.indexes()[0];
+    /// assert_eq!((index.name.as_str(), index.rows), ("text", 1));
+    /// assert_eq!(index.status, IndexStatus::Ready);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn indexes(&self) -> Vec<IndexInfo> {
         self.inner.ledger.index_infos()
@@ -309,6 +470,16 @@ impl Database {
     /// Gives an index up, also one that is being made; its space can be reclaimed. A later query
     /// makes it anew. `false` if there is no such index.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error, Index};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.query(Index::field("text")).count().await?;
+    /// assert!(db.drop_index(Index::field("text"))?);
+    /// assert!(!db.drop_index(Index::field("text"))?); // gone already
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`] if the store fails.
     pub fn drop_index(&self, index: impl Into<Index>) -> Result<bool> {
@@ -316,6 +487,18 @@ impl Database {
     }
 
     /// What changes from now on, here or at any attached remote.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Event};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let mut events = db.subscribe();
+    /// db.put(&note("a", "one")).await?;
+    /// let Some(Event::Changes(set)) = events.next().await.transpose()? else { panic!() };
+    /// assert_eq!(set.changes[0].id, "a");
+    /// # Ok(()) }
+    /// ```
     pub fn subscribe(&self) -> Subscription {
         Subscription::new(&self.inner.ledger)
     }
@@ -324,8 +507,24 @@ impl Database {
     /// attachment is detached or the database closed. A remote that is attached already gives the
     /// same attachment again.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, State};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let hub = db.attach("memory://attached")?;
+    /// db.put(&note("a", "one")).await?;
+    /// hub.synced().await?; // the remote has everything from here, and the other way round
+    /// assert_eq!(hub.status().state, State::UpToDate);
+    ///
+    /// let refused = db.attach("gopher://hub");
+    /// assert!(matches!(refused, Err(Error::Gateway(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Gateway`] for a URL that no gateway takes, [`Error::Config`] for a name in use.
+    /// [`Error::Gateway`] for a URL that no gateway takes, [`Error::Config`] for a name in use,
+    /// [`Error::ReadOnly`], [`Error::Closed`].
     pub fn attach(
         &self,
         remote: impl TryInto<Remote, Error = impl Into<Error>>,
@@ -337,18 +536,50 @@ impl Database {
     }
 
     /// The attached remotes, in the order of attaching.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.attach(Remote::url("memory://first")?.name("first"))?;
+    /// db.attach(Remote::url("memory://second")?.name("second"))?;
+    /// let names: Vec<_> = db.attachments().iter().map(|at| at.name().to_owned()).collect();
+    /// assert_eq!(names, ["first", "second"]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn attachments(&self) -> Vec<Attachment> {
         self.inner.trackers.all()
     }
 
     /// The remotes that are remembered for later openings: name and URL.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.attach(Remote::url("memory://kept")?.name("hub").remember(true))?;
+    /// assert_eq!(db.remembered(), [("hub".to_owned(), "memory://kept".to_owned())]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn remembered(&self) -> Vec<(String, String)> {
         self.inner.trackers.remembered()
     }
 
     /// Forgets a remembered remote; it is not detached.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.attach(Remote::url("memory://forgotten")?.name("hub").remember(true))?;
+    /// db.forget("hub")?;
+    /// assert!(db.remembered().is_empty());
+    /// assert_eq!(db.attachments().len(), 1); // until the database is closed
+    /// assert!(matches!(db.forget("hub"), Err(Error::NoRemote(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoRemote`] if none of this name is remembered.
@@ -357,6 +588,19 @@ impl Database {
     }
 
     /// Waits until every attached remote is [synced](Attachment::synced).
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, State};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.attach("memory://synced-a")?;
+    /// db.attach("memory://synced-b")?;
+    /// db.put(&note("a", "one")).await?;
+    /// db.synced().await?;
+    /// assert!(db.attachments().iter().all(|at| at.status().state == State::UpToDate));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The first that an attachment gives.
@@ -368,18 +612,52 @@ impl Database {
     }
 
     /// Where a write has arrived, to wait for.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.attach(Remote::url("memory://receipts")?.name("hub"))?;
+    /// let written = db.put(&note("a", "one")).await?;
+    /// db.receipt(&written).remote("hub").await?; // now it is there as well
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn receipt(&self, written: &Written) -> Receipt {
         Receipt::new(self.attachments(), written.clone())
     }
 
     /// The keys of this ledger.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// // Whoever has the key reads what goes to remotes.
+    /// let friend = Database::memory("friend").await?;
+    /// friend.keys().import(&db.keys().export()?)?;
+    /// assert_eq!(friend.keys().fingerprint(), db.keys().fingerprint());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(&self.inner.ledger)
     }
 
     /// A backup of this database into one file, while it is in use.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let info = db.backup().to_file(dir.path().join("notes.fbk")).await?;
+    /// assert_eq!(info.head, db.head());
+    /// # Ok(()) }
+    /// ```
     pub fn backup(&self) -> Backup {
         Backup::new(&self.inner.ledger)
     }
@@ -406,6 +684,17 @@ impl Database {
 
     /// [`Database::verify`], which calls `progress` now and then.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let report = db.verify_with(|progress| println!("{progress:?}")).await?;
+    /// assert!(report.is_good());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::verify`].
     pub async fn verify_with(
@@ -421,6 +710,17 @@ impl Database {
     /// up. The report says what is still wrong. A remote that cannot be reached is waited for, up to
     /// half a minute.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let report = db.repair().await?;
+    /// assert!(report.after.is_good()); // nothing was damaged
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// If the system fails, or the database was opened read-only.
     pub async fn repair(&self) -> Result<RepairReport> {
@@ -428,24 +728,69 @@ impl Database {
     }
 
     /// The ledger's name.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("notes");
+    /// let db = Database::builder().path(path).insecure(true).open().await?;
+    /// assert_eq!(db.name(), "notes"); // unless the builder was told otherwise
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.ledger.name
     }
 
     /// The newest events. Two databases with equal heads hold the same documents.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// assert!(db.head().is_empty()); // nothing was written yet
+    /// let written = db.put(&note("a", "one")).await?;
+    /// assert_eq!(db.head(), written.head);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn head(&self) -> Vec<Cid> {
         self.inner.ledger.snapshot().head.clone()
     }
 
     /// The root of the document tree. Equal roots mean equal documents and deletions.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let other = Database::memory("other").await?;
+    /// other.put(&note("a", "one")).await?;
+    /// // Equal documents, by another way.
+    /// assert_eq!(db.root(), other.root());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn root(&self) -> Cid {
         self.inner.ledger.snapshot().tree.root()
     }
 
     /// How many times the head has moved since the opening.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let before = db.sequence();
+    /// db.put(&note("a", "one")).await?;
+    /// assert!(db.sequence() > before);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.inner.ledger.snapshot().sequence
@@ -453,11 +798,36 @@ impl Database {
 
     /// Gives back the space of versions that later writes have replaced. See [`Compact`] for what
     /// can be chosen and [`Retention`](crate::Retention) for what stays.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("a", "two")).await?;
+    /// let report = db.compact().run().await?;
+    /// assert!(report.dropped_blocks > 0);
+    /// assert_eq!(db.get("a").await?, Some(note("a", "two")));
+    /// # Ok(()) }
+    /// ```
     pub fn compact(&self) -> Compact {
         Compact::new(Arc::clone(&self.inner.ledger))
     }
 
     /// Sizes and counters that are told without reading.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let stats = db.stats();
+    /// assert_eq!(stats.heads, 1);
+    /// assert!(stats.store.blocks > 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         let snapshot = self.inner.ledger.snapshot();
@@ -471,6 +841,19 @@ impl Database {
     /// [`Database::stats`], and what only a walk over everything tells: documents, live and
     /// reclaimable bytes, sizes of indexes, and how far each remote is apart. Takes as long as
     /// [`Database::verify`].
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("a", "two")).await?;
+    /// let stats = db.full_stats().await?;
+    /// assert_eq!(stats.documents, 1);
+    /// assert!(stats.reclaimable_bytes > Some(0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// If the system fails, or an event is damaged.
@@ -486,6 +869,16 @@ impl Database {
     }
 
     /// The database's directory, if it is on disk.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+    /// let db = open("notes").open().await?;
+    /// assert_eq!(db.path(), Some(&*dir.path().join("notes")));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.inner.path.as_deref()
@@ -494,6 +887,19 @@ impl Database {
     /// Stops syncing and closes the store. What attached remotes lack is pushed first if they can
     /// be reached, within some seconds; what is left is reported, and goes out after the next
     /// opening.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.attach("memory://closed")?;
+    /// db.put(&note("a", "one")).await?;
+    /// let report = db.close().await?;
+    /// assert!(report.unpushed.is_empty()); // the remote has everything
+    /// assert!(matches!(db.get::<Document>("a").await, Err(Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`] if the last sync fails.
@@ -504,6 +910,20 @@ impl Database {
     }
 
     /// Closes the database and deletes its directory. Keys and remotes stay.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let db = open("notes").open().await?;
+    /// db.put(&note("a", "one")).await?;
+    /// db.destroy().await?;
+    /// assert!(!dir.path().join("notes").exists());
+    /// assert!(dir.path().join("keys").exists()); // remotes may still have data under them
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`] if files cannot be deleted.
@@ -518,6 +938,20 @@ impl Database {
 
     /// Deletes the database in this directory. Refuses if another process has it open or if the
     /// directory is not a database.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+    /// let db = open("notes").open().await?;
+    /// let path = dir.path().join("notes");
+    /// assert!(Database::destroy_path(&path).is_err()); // somebody has it open
+    /// db.close().await?;
+    /// Database::destroy_path(&path)?;
+    /// assert!(!path.exists());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -13,6 +13,25 @@ use crate::opaque::opaque_debug;
 use crate::subscribe::Origin;
 
 /// What a version holds.
+///
+/// ```
+/// # use firebrick::{Content, Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// db.put(&note("a", "two")).await?;
+/// db.delete("a").await?;
+/// db.compact().run().await?; // drops values that were replaced
+/// for version in db.history("a").collect::<Document>().await? {
+///     match version.content {
+///         Content::Document(doc) => println!("{doc:?}"),
+///         Content::Deleted => assert!(version.current),
+///         Content::Missing(block) => println!("the value {block} was dropped"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content<T> {
@@ -26,6 +45,19 @@ pub enum Content<T> {
 
 impl<T> Content<T> {
     /// The document, if there is one here.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.delete("a").await?;
+    /// let versions = db.history("a").collect::<Document>().await?;
+    /// assert_eq!(versions[0].content.document(), None);
+    /// assert_eq!(versions[1].content.document(), Some(&note("a", "one")));
+    /// # Ok(()) }
+    /// ```
     pub fn document(&self) -> Option<&T> {
         match self {
             Content::Document(doc) => Some(doc),
@@ -50,6 +82,20 @@ impl<T: DeserializeOwned> Content<T> {
 }
 
 /// One version of a document: a write that set or deleted it.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Origin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let second = db.put(&note("a", "two")).await?;
+/// let newest = &db.history("a").collect::<Document>().await?[0];
+/// assert_eq!([newest.event], *second.head);
+/// assert_eq!(newest.origin, Some(Origin::Local));
+/// assert!(newest.current && newest.wins);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Version<T> {
     /// The event that wrote it; the name of the version.
@@ -103,6 +149,19 @@ impl Database {
     }
 
     /// The events of the ledger, newest first: each comes before all that lie in its past.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// let log = db.log().collect().await?;
+    /// assert_eq!(log[0].ids, ["b"]);
+    /// assert_eq!(log[0].parents, [log[1].event]);
+    /// # Ok(()) }
+    /// ```
     pub fn log(&self) -> Log {
         Log {
             ledger: Arc::clone(self.ledger()),
@@ -113,6 +172,20 @@ impl Database {
 }
 
 /// The versions of a document. Made by [`Database::history`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// for text in ["one", "two", "three"] {
+///     db.put(&note("a", text)).await?;
+/// }
+/// let history = db.history("a");
+/// db.delete("a").await?; // comes too late for this version
+/// assert_eq!(history.collect::<Document>().await?.len(), 3);
+/// # Ok(()) }
+/// ```
 #[must_use = "call versions() or collect()"]
 pub struct History {
     ledger: Arc<Ledger>,
@@ -123,12 +196,40 @@ pub struct History {
 
 impl History {
     /// Only the newest versions, so many. What lies further back is not read.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// for text in ["one", "two", "three"] {
+    ///     db.put(&note("a", text)).await?;
+    /// }
+    /// let newest = db.history("a").limit(2).collect::<Document>().await?;
+    /// assert_eq!(newest[1].content.document(), Some(&note("a", "two")));
+    /// # Ok(()) }
+    /// ```
     pub fn limit(mut self, versions: usize) -> Self {
         self.limit = versions;
         self
     }
 
     /// The versions as they are found.
+    ///
+    /// ```
+    /// # use firebrick::{Content, Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// for text in ["one", "two", "three"] {
+    ///     db.put(&note("a", text)).await?;
+    /// }
+    /// // The newest version that says so; what lies further back is not read.
+    /// let two = Content::Document(note("a", "two"));
+    /// let mut versions = db.history("a").versions().filter_map(Result::ok);
+    /// assert!(versions.any(|version| version.content == two));
+    /// # Ok(()) }
+    /// ```
     pub fn versions<T: DeserializeOwned>(self) -> Versions<T> {
         Versions {
             left: self.limit,
@@ -141,6 +242,17 @@ impl History {
 
     /// All versions, or as many as the limit allows.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// assert_eq!(db.history("a").collect::<Document>().await?.len(), 1);
+    /// assert!(db.history("b").collect::<Document>().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MissingBlock`] if an event is not here, [`Error::Document`] for a version that does
     /// not fit the type, the store's.
@@ -150,6 +262,19 @@ impl History {
 }
 
 /// The iterator of [`History::versions`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let mut versions = db.history("a").versions::<Document>();
+/// let first = versions.next().expect("it was written")?;
+/// assert!(first.parents.is_empty());
+/// assert!(versions.next().is_none());
+/// # Ok(()) }
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Versions<T> {
     history: History,
@@ -227,6 +352,21 @@ impl<T: DeserializeOwned> Iterator for Versions<T> {
 }
 
 /// One event of the ledger.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Origin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// db.delete("b").await?;
+/// let log = db.log().collect().await?;
+/// assert_eq!((&log[0].ids, &log[0].deleted), (&vec!["b".into()], &vec!["b".into()]));
+/// assert!(log[0].head && !log[1].head);
+/// assert_eq!(log[0].generation, log[1].generation + 1);
+/// assert_eq!(log[0].origin, Some(Origin::Local));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogEntry {
     /// The event.
@@ -248,6 +388,19 @@ pub struct LogEntry {
 }
 
 /// The events of the ledger. Made by [`Database::log`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// for entry in db.log().events() {
+///     let entry = entry?;
+///     println!("{}: {}", entry.event, entry.ids.join(", "));
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "call events() or collect()"]
 pub struct Log {
     ledger: Arc<Ledger>,
@@ -257,12 +410,38 @@ pub struct Log {
 
 impl Log {
     /// Only the newest events, so many.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// let newest = db.log().limit(1).collect().await?;
+    /// assert_eq!((newest.len(), &newest[0].ids[0]), (1, &"b".to_owned()));
+    /// # Ok(()) }
+    /// ```
     pub fn limit(mut self, events: usize) -> Self {
         self.limit = events;
         self
     }
 
     /// The events as they are read; memory does not grow with the history.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// // The last event that wrote the document.
+    /// let mut events = db.log().events().filter_map(Result::ok);
+    /// let wrote = events.find(|entry| entry.ids.contains(&"a".into())).expect("it was written");
+    /// assert_eq!(db.get_at("a", &[wrote.event]).await?, Some(note("a", "one")));
+    /// # Ok(()) }
+    /// ```
     pub fn events(self) -> Events {
         let walk = clock::past(EventsOf(Arc::clone(&self.ledger)), &self.snapshot.head);
         Events {
@@ -274,6 +453,17 @@ impl Log {
 
     /// All events, or as many as the limit allows.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let head = db.put(&note("a", "one")).await?.head;
+    /// let log = db.log().collect().await?;
+    /// assert_eq!([log[0].event], *head);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MissingBlock`] if an event is not here, the store's.
     pub async fn collect(self) -> Result<Vec<LogEntry>> {
@@ -282,6 +472,17 @@ impl Log {
 }
 
 /// The iterator of [`Log::events`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// let mut events = db.log().events();
+/// assert_eq!(events.next().expect("one event for both")?.ids, ["a", "b"]);
+/// # Ok(()) }
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Events {
     log: Log,

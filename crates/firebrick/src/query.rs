@@ -22,6 +22,21 @@ use crate::ledger::{Ledger, Snapshot};
 use crate::opaque::opaque_debug;
 
 /// A row of a result.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Value};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+/// # }
+/// // Ann is 31, Bob 25 and Cy 40.
+/// let rows = db.query("age").include_docs().limit(1).collect::<Document>().await?;
+/// assert_eq!((rows[0].key.clone(), rows[0].id.as_str()), (Value::from(25), "bob"));
+/// assert_eq!(rows[0].value, Value::Null);
+/// assert!(rows[0].doc.is_some()); // because of include_docs()
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct IndexRow<T> {
     /// The key, as the JavaScript API shows it.
@@ -35,6 +50,21 @@ pub struct IndexRow<T> {
 }
 
 /// Some rows of a result, and where the next ones are.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+/// # }
+/// // Ann is 31, Bob 25 and Cy 40.
+/// let page = db.query("age").limit(2).page::<Document>().await?;
+/// assert_eq!(page.rows.len(), 2);
+/// let next = db.query("age").limit(2).after(page.cursor.expect("there is more"));
+/// assert_eq!(next.page::<Document>().await?.rows[0].id, "cy");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Page<T> {
     /// The rows.
@@ -44,6 +74,23 @@ pub struct Page<T> {
 }
 
 /// How a query is answered.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, IndexStatus};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+/// # }
+/// // Ann is 31, Bob 25 and Cy 40.
+/// let query = || db.query("age").range(30..);
+/// query().count().await?; // makes the index
+/// let explain = query().explain().await?;
+/// assert_eq!((explain.rows, explain.index_rows), (2, 3));
+/// assert_eq!(explain.status, IndexStatus::Ready);
+/// assert!(!explain.reads_documents);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Explain {
@@ -73,6 +120,20 @@ pub struct Explain {
 /// Rows come in the order of the format: by key (null, booleans, numbers, text, lists), then by id.
 /// If several of [`key`](Self::key), [`keys`](Self::keys), [`range`](Self::range) and
 /// [`prefix`](Self::prefix) are called, the last one counts.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, IndexRow};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+/// # }
+/// // Ann is 31, Bob 25 and Cy 40.
+/// let rows = db.query("age").descending().limit(2).collect::<Document>().await?;
+/// assert_eq!(ids(&rows), ["cy", "ann"]);
+/// # Ok(()) }
+/// ```
 #[must_use = "call collect(), stream(), count() or watch()"]
 pub struct Query {
     ledger: Arc<Ledger>,
@@ -122,11 +183,39 @@ impl Query {
     }
 
     /// Only rows with this key.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let rows = db.query("age").key(25).collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["bob"]);
+    /// # Ok(()) }
+    /// ```
     pub fn key(self, key: impl Into<Value>) -> Self {
         self.keys([key])
     }
 
     /// Only rows with these keys: those of the first one first, and so on.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let rows = db.query("age").keys([40, 17, 25]).collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["cy", "bob"]);
+    /// # Ok(()) }
+    /// ```
     pub fn keys<V: Into<Value>>(self, keys: impl IntoIterator<Item = V>) -> Self {
         self.set(|plan| {
             let keys = keys.into_iter().map(|key| as_key(&key.into()));
@@ -138,6 +227,21 @@ impl Query {
 
     /// Only rows whose keys are in this range, in the order of the format: any range of Rust, with
     /// the ends that it has. The JavaScript API's `range: [a, b]` is `a..=b`.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let rows = db.query("age").range(25..40).collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["bob", "ann"]);
+    /// assert_eq!(db.query("age").range(..=31).count().await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn range<V: Into<Value> + Clone>(self, range: impl RangeBounds<V>) -> Self {
         self.set(|plan| {
             let bound = |bound: Bound<&V>| match bound {
@@ -155,6 +259,21 @@ impl Query {
     ///
     /// The JavaScript API's `prefix` finds less: lists that go on with a number from zero up. For
     /// exactly that, see [`Query::options`].
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// for (last, first) in [("Woolf", "Virginia"), ("Woolf", "Leonard"), ("Eliot", "George")] {
+    ///     let person = Document::new().with("_id", first);
+    ///     db.put(&person.with("last", last).with("first", first)).await?;
+    /// }
+    /// let by_name = Index::fields(["last", "first"]);
+    /// let rows = db.query(by_name).prefix("Woolf").collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["Leonard", "Virginia"]);
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(self, prefix: impl Into<Value>) -> Self {
         self.set(|plan| {
             let items = match as_key(&prefix.into())? {
@@ -167,6 +286,20 @@ impl Query {
     }
 
     /// From the last row to the first. With several keys, within each key.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let rows = db.query("age").descending().collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["cy", "ann", "bob"]);
+    /// # Ok(()) }
+    /// ```
     pub fn descending(self) -> Self {
         self.set(|plan| {
             plan.descending = true;
@@ -175,6 +308,20 @@ impl Query {
     }
 
     /// At most this many rows.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let youngest = db.query("age").limit(1).collect::<Document>().await?;
+    /// assert_eq!(ids(&youngest), ["bob"]);
+    /// # Ok(()) }
+    /// ```
     pub fn limit(self, rows: usize) -> Self {
         self.set(|plan| {
             plan.limit = rows as u64;
@@ -183,6 +330,20 @@ impl Query {
     }
 
     /// Leaves out so many rows at the beginning. This costs no more than not leaving them out.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let median = db.query("age").offset(1).limit(1).collect::<Document>().await?;
+    /// assert_eq!(ids(&median), ["ann"]);
+    /// # Ok(()) }
+    /// ```
     pub fn offset(self, rows: usize) -> Self {
         self.set(|plan| {
             plan.offset = rows as u64;
@@ -192,6 +353,23 @@ impl Query {
 
     /// Only what comes behind the place that a [`Page`] ended at, also if that row is gone by now.
     /// The other options must be the same.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let first = db.query("age").limit(1).page::<Document>().await?;
+    /// let cursor = first.cursor.expect("there is more");
+    /// db.delete("bob").await?; // the row that the page ended at
+    /// let rest = db.query("age").after(cursor).collect::<Document>().await?;
+    /// assert_eq!(ids(&rest), ["ann", "cy"]);
+    /// # Ok(()) }
+    /// ```
     pub fn after(self, cursor: impl AsRef<str>) -> Self {
         self.set(|plan| {
             plan.after = Some(read_cursor(cursor.as_ref())?);
@@ -200,6 +378,19 @@ impl Query {
     }
 
     /// The rows come with their documents.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let rows = db.query("age").key(31).include_docs().collect::<Document>().await?;
+    /// assert_eq!(rows[0].doc.as_ref().and_then(Document::id), Some("ann"));
+    /// # Ok(()) }
+    /// ```
     pub fn include_docs(self) -> Self {
         self.set(|plan| {
             plan.include_docs = true;
@@ -211,6 +402,23 @@ impl Query {
     /// belong to it; a `key` or `prefix` that is 0, "" or null counts as none; `prefix` finds lists
     /// that go on with a number from zero up; a `limit` of 0 counts as none, but not with `keys`;
     /// `includeDocs` is true unless it says otherwise.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// // As the JavaScript API's `query("age", { descending: true })`.
+    /// let options = Value::from_iter([("descending", true)]);
+    /// let rows = db.query("age").options(&options).collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["cy", "ann", "bob"]);
+    /// assert!(rows[0].doc.is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn options(self, options: &Value) -> Self {
         self.set(|plan| {
             let query = index::Query::from_js(options)?;
@@ -224,6 +432,22 @@ impl Query {
 
     /// All rows at once.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// assert_eq!(db.query("age").collect::<Document>().await?.len(), 3);
+    ///
+    /// let bytes = Value::Bytes(vec![1]); // cannot be a key
+    /// let refused = db.query("age").key(bytes).collect::<Document>().await;
+    /// assert!(matches!(refused, Err(Error::QueryKey(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::QueryKey`] for a value that cannot be a key, [`Error::IndexFailed`] if the index'
     /// function panicked, [`Error::MissingBlock`] if a document is not here, the store's errors.
@@ -232,6 +456,25 @@ impl Query {
     }
 
     /// All rows at once, up to the limit, with a cursor for what is behind.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut seen = 0;
+    /// let mut page = db.query("age").limit(2).page::<Document>().await?;
+    /// seen += page.rows.len();
+    /// while let Some(cursor) = page.cursor {
+    ///     page = db.query("age").limit(2).after(cursor).page().await?;
+    ///     seen += page.rows.len();
+    /// }
+    /// assert_eq!(seen, 3);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Query::collect`].
@@ -253,6 +496,23 @@ impl Query {
     /// The rows one after the other, of one version of the database; memory stays bounded however
     /// many there are. Waits for the index first.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut total = 0;
+    /// for row in db.query("age").rows::<Document>().await? {
+    ///     let Value::Int(age) = row?.key else { continue };
+    ///     total += age;
+    /// }
+    /// assert_eq!(total, 96);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Query::collect`].
     pub async fn rows<T: DeserializeOwned>(self) -> Result<QueryRows<T>> {
@@ -262,6 +522,22 @@ impl Query {
     }
 
     /// [`Query::rows`] as a stream.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// use futures_util::TryStreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut rows = db.query("age").stream::<Document>();
+    /// while let Some(row) = rows.try_next().await? {
+    ///     println!("{} is {}", row.id, row.key);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn stream<T: DeserializeOwned + Send + 'static>(
         self,
     ) -> impl Stream<Item = Result<IndexRow<T>>> + Unpin {
@@ -270,6 +546,18 @@ impl Query {
     }
 
     /// The number of rows. Reads some nodes of the index, however many rows there are.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// assert_eq!(db.query("age").range(30..).count().await?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Query::collect`].
@@ -281,6 +569,20 @@ impl Query {
     }
 
     /// How the query is answered. Makes no index.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexStatus, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let explain = db.query("age").explain().await?;
+    /// assert_eq!(explain.status, IndexStatus::Idle); // the first query would make it
+    /// assert!(db.query("age").prefix(Value::Bytes(vec![1])).explain().await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::QueryKey`] for a value that cannot be a key, the store's errors.
@@ -304,6 +606,24 @@ impl Query {
     }
 
     /// The result, kept up to date: it changes with the database, and each change is told.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut eldest = db.query("age").descending().limit(1).watch::<Document>().await?;
+    /// assert_eq!(eldest.rows().next().map(|row| row.id.as_str()), Some("cy"));
+    /// db.put(&Document::new().with("_id", "di").with("age", 83)).await?;
+    /// let delta = eldest.next().await.expect("the database is open")?;
+    /// assert_eq!(ids(&delta.added), ["di"]);
+    /// assert_eq!(ids(&delta.removed), ["cy"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Query::collect`].

@@ -16,6 +16,19 @@ use crate::ledger::{Ahead, Ledger, Snapshot};
 use crate::opaque::opaque_debug;
 
 /// A document of a listing.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Row};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// db.delete("b").await?;
+/// let rows = db.all_docs().include_deleted(true).collect::<Document>().await?;
+/// assert_eq!(rows[0], Row { id: "a".into(), doc: Some(note("a", "one")) });
+/// assert_eq!(rows[1], Row { id: "b".into(), doc: None });
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Row<T> {
     /// The document's id.
@@ -26,6 +39,18 @@ pub struct Row<T> {
 
 /// A listing of one version of the database, in ascending order of ids. Made by
 /// [`Database::all_docs`](crate::Database::all_docs).
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// let listing = db.all_docs();
+/// db.delete("a").await?; // comes too late for this version
+/// assert_eq!(listing.ids().await?, ["a", "b"]);
+/// # Ok(()) }
+/// ```
 #[must_use = "call stream() or collect()"]
 pub struct AllDocs {
     ledger: Arc<Ledger>,
@@ -55,36 +80,104 @@ impl AllDocs {
     }
 
     /// Only ids that begin with `prefix`.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("book-1", "Emma"), note("film-1", "Ran")]).await?;
+    /// assert_eq!(db.all_docs().prefix("book-").ids().await?, ["book-1"]);
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
     /// Only ids after `id`: to go on where an earlier listing ended.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two"), note("c", "three")]).await?;
+    /// let page = db.all_docs().limit(2).ids().await?;
+    /// assert_eq!(db.all_docs().after(&page[1]).ids().await?, ["c"]);
+    /// # Ok(()) }
+    /// ```
     pub fn after(mut self, id: impl Into<String>) -> Self {
         self.after = Some(id.into());
         self
     }
 
     /// At most this many rows.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two"), note("c", "three")]).await?;
+    /// assert_eq!(db.all_docs().limit(2).ids().await?, ["a", "b"]);
+    /// # Ok(()) }
+    /// ```
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = rows;
         self
     }
 
     /// Deleted documents too, as rows without a document.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// db.delete("a").await?;
+    /// assert_eq!(db.all_docs().ids().await?, ["b"]);
+    /// assert_eq!(db.all_docs().include_deleted(true).ids().await?, ["a", "b"]);
+    /// # Ok(()) }
+    /// ```
     pub fn include_deleted(mut self, include: bool) -> Self {
         self.deleted = include;
         self
     }
 
     /// The head that this listing shows.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let listing = db.all_docs();
+    /// let seen = listing.head().to_vec();
+    /// db.put(&note("a", "one")).await?;
+    /// // What the listing does not show yet.
+    /// assert_eq!(db.changes(&seen).collect::<Document>().await?[0].id, "a");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn head(&self) -> &[Cid] {
         &self.snapshot.head
     }
 
     /// Streams the rows; memory stays bounded however many there are.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// use futures_util::TryStreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// let texts = db.all_docs().stream::<Document>().map_ok(|row| row.id);
+    /// assert_eq!(texts.try_collect::<Vec<_>>().await?, ["a", "b"]);
+    /// # Ok(()) }
+    /// ```
     pub fn stream<T: DeserializeOwned + 'static>(
         self,
     ) -> impl Stream<Item = Result<Row<T>>> + Unpin {
@@ -92,6 +185,19 @@ impl AllDocs {
     }
 
     /// The same as a plain iterator: reading never waits for anything but the disk.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// for row in db.all_docs().rows::<Document>() {
+    ///     let row = row?; // an error concerns this row only
+    ///     assert_eq!(row.doc.as_ref().and_then(Document::id), Some(&*row.id));
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn rows<T: DeserializeOwned>(self) -> Rows<T> {
         Rows {
             next_after: self.after.clone(),
@@ -106,6 +212,21 @@ impl AllDocs {
 
     /// All rows at once. [`AllDocs::rows`] goes on after a document that cannot be read.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// #[derive(serde::Deserialize)]
+    /// struct Note { text: String }
+    ///
+    /// db.put(&note("a", "one")).await?;
+    /// assert_eq!(db.all_docs().collect::<Note>().await?.len(), 1);
+    /// db.put(&Document::new().with("_id", "b")).await?; // has no text
+    /// assert!(matches!(db.all_docs().collect::<Note>().await, Err(Error::Document(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The first error of [`AllDocs::stream`].
     pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<Row<T>>> {
@@ -113,6 +234,16 @@ impl AllDocs {
     }
 
     /// Only the ids of documents that are not deleted (all, with `include_deleted`).
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("b", "two"), note("a", "one")]).await?;
+    /// assert_eq!(db.all_docs().ids().await?, ["a", "b"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's.
@@ -131,6 +262,16 @@ impl AllDocs {
     }
 
     /// The number of rows, without reading the documents.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("book-1", "Emma"), note("film-1", "Ran")]).await?;
+    /// assert_eq!(db.all_docs().prefix("film-").count()?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's.
@@ -161,6 +302,20 @@ impl AllDocs {
 }
 
 /// Iterator of [`AllDocs::rows`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// #[derive(serde::Deserialize)]
+/// struct Note { text: String }
+///
+/// db.bulk(&[Document::new().with("_id", "a"), note("b", "two")]).await?;
+/// let (good, bad): (Vec<_>, Vec<_>) = db.all_docs().rows::<Note>().partition(Result::is_ok);
+/// assert_eq!((good.len(), bad.len()), (1, 1)); // `a` has no text
+/// # Ok(()) }
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Rows<T> {
     listing: AllDocs,
@@ -236,6 +391,19 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
 }
 
 /// A row of [`Changes`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let written = db.delete("a").await?;
+/// let changes = db.changes(&[]).collect::<Document>().await?;
+/// assert_eq!((changes[0].id.as_str(), &changes[0].doc), ("a", &None));
+/// assert_eq!([changes[0].clock], *written.head);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Change<T> {
     /// The document's id.
@@ -255,6 +423,21 @@ pub struct Change<T> {
 ///
 /// With several heads a row shows the event that the walk meets first, which need not be the one
 /// that wins; a subscription is told only of what wins.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let first = db.changes(&[]);
+/// let seen = first.head().to_vec();
+/// assert_eq!(first.collect::<Document>().await?.len(), 1);
+///
+/// db.put(&note("b", "two")).await?; // and later, what came since
+/// assert_eq!(db.changes(&seen).collect::<Document>().await?[0].id, "b");
+/// # Ok(()) }
+/// ```
 #[must_use = "call collect()"]
 pub struct Changes {
     ledger: Arc<Ledger>,
@@ -275,18 +458,55 @@ impl Changes {
     }
 
     /// Only the newest rows, about this many: a batch is never cut.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// for id in ["a", "b", "c"] {
+    ///     db.put(&Document::new().with("_id", id)).await?;
+    /// }
+    /// let newest = db.changes(&[]).limit(1).collect::<Document>().await?;
+    /// assert_eq!(newest[0].id, "c");
+    /// # Ok(()) }
+    /// ```
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = Some(rows);
         self
     }
 
     /// The head that these changes lead to: the `since` of the next call.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let changes = db.changes(&[]);
+    /// assert_eq!(changes.head(), db.head());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn head(&self) -> &[Cid] {
         &self.snapshot.head
     }
 
     /// All rows, oldest first, each id once.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// db.put(&note("a", "three")).await?;
+    /// let changes = db.changes(&[]).collect::<Document>().await?;
+    /// let ids: Vec<_> = changes.iter().map(|change| change.id.as_str()).collect();
+    /// assert_eq!(ids, ["b", "a"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::MissingBlock`] if an event or document is not here, the store's errors.

@@ -17,6 +17,22 @@ use crate::error::Result;
 use crate::ledger::{Ledger, Snapshot};
 
 /// Who moved the head.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Event, Origin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let mut events = db.subscribe();
+/// db.put(&note("a", "one")).await?;
+/// let Some(Event::Changes(set)) = events.next().await.transpose()? else { panic!() };
+/// match set.origin {
+///     Origin::Local => {} // an app may pass over its own writes
+///     Origin::Remote(name) => println!("{} documents came from {name}", set.changes.len()),
+///     Origin::Several => println!("both, perhaps"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case", tag = "by", content = "remote")]
 pub enum Origin {
@@ -29,6 +45,20 @@ pub enum Origin {
 }
 
 /// One document of a change set.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Event};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let mut events = db.subscribe();
+/// db.delete("a").await?;
+/// let Some(Event::Changes(set)) = events.next().await.transpose()? else { panic!() };
+/// assert_eq!(set.changes[0].id, "a");
+/// assert!(set.changes[0].deleted);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DocChange {
     /// The document's id.
@@ -40,6 +70,19 @@ pub struct DocChange {
 }
 
 /// What one step of the ledger changed.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Event};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let mut events = db.subscribe();
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// let Some(Event::Changes(set)) = events.next().await.transpose()? else { panic!() };
+/// assert_eq!((set.head, set.sequence), (db.head(), db.sequence()));
+/// assert_eq!(set.changes.len(), 2); // one step for both
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ChangeSet {
     /// The step's number, counted from the opening of the database.
@@ -53,6 +96,20 @@ pub struct ChangeSet {
 }
 
 /// What a [`Subscription`] yields.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Event, Origin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let mut events = db.subscribe();
+/// db.put(&note("a", "one")).await?;
+/// match events.next().await.expect("the database is open")? {
+///     Event::Changes(set) => assert_eq!(set.origin, Origin::Local),
+///     Event::Lagged { missed } => println!("{missed} steps come as one"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -81,6 +138,20 @@ type Received = (Steps, Result<Arc<Published>, RecvError>);
 ///
 /// What was committed before the call is not reported: subscribe first, then read, and nothing is
 /// missed.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// use futures_util::StreamExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let mut events = db.subscribe();
+/// db.put(&note("a", "one")).await?;
+/// db.close().await?;
+/// // It is a stream, which ends with the database.
+/// assert_eq!(events.by_ref().count().await, 1);
+/// # Ok(()) }
+/// ```
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Subscription {
     ledger: std::sync::Weak<Ledger>,
@@ -103,6 +174,19 @@ impl Subscription {
     }
 
     /// The next event; `None` when the database was closed.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Event};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let mut events = db.subscribe();
+    /// db.put(&note("a", "one")).await?;
+    /// assert!(matches!(events.next().await, Some(Ok(Event::Changes(_)))));
+    /// db.close().await?;
+    /// assert!(events.next().await.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's, while the difference is computed.

@@ -18,6 +18,20 @@ use crate::read::{AllDocs, Row};
 const ATTEMPTS_MAX: usize = 64;
 
 /// A document with its version.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Versioned};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// let read: Versioned<Document> = db.get_versioned("a").await?.expect("it is there");
+/// assert_eq!(read.doc, note("a", "one"));
+/// db.put(&note("b", "one")).await?;
+/// let other = db.get_versioned::<Document>("b").await?.unwrap();
+/// assert_ne!(read.version, other.version); // the id is part of the content
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// The document.
@@ -27,6 +41,17 @@ pub struct Versioned<T> {
 }
 
 /// What a document must be for [`Database::put_if`] to replace it.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Expected};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put_if(&note("a", "one"), Expected::Absent).await?;
+/// let read = db.get_versioned::<Document>("a").await?.expect("it is there");
+/// db.put_if(&note("a", "two"), Expected::Version(read.version)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// There is none, or it is deleted.
@@ -78,6 +103,18 @@ impl Database {
 
     /// Writes a document if the one in its place is the expected one at the moment of writing.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Expected};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put_if(&note("a", "one"), Expected::Absent).await?;
+    /// let again = db.put_if(&note("a", "two"), Expected::Absent).await;
+    /// assert!(matches!(again, Err(Error::Conflict { id }) if id == "a"));
+    /// assert_eq!(db.get("a").await?, Some(note("a", "one")));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Conflict`] if it is another one; nothing is written then. Those of
     /// [`Database::put`].
@@ -91,6 +128,19 @@ impl Database {
     }
 
     /// Deletes a document if it is the expected one at the moment of deleting.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Expected};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let read = db.get_versioned::<Document>("a").await?.expect("it is there");
+    /// db.put(&note("a", "two")).await?; // somebody else
+    /// let late = db.delete_if("a", Expected::Version(read.version)).await;
+    /// assert!(matches!(late, Err(Error::Conflict { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::put_if`].
@@ -151,6 +201,19 @@ impl Database {
 
     /// [`Database::transaction`] with another durability than the database's.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Durability, Error, Transaction};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let add = |tx: &mut Transaction<'_>| -> Result<(), Error> {
+    ///     let n = tx.all_docs::<Document>()?.len() as u64;
+    ///     tx.put(&Document::new().with("number", n)).map(drop)
+    /// };
+    /// db.transaction_with(Durability::Buffered, add).await?;
+    /// assert_eq!(db.count().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::transaction`].
     pub async fn transaction_with<T, E: From<Error>>(
@@ -185,6 +248,27 @@ impl Database {
 /// The database inside [`Database::transaction`]: one version of it, and the writes so far.
 ///
 /// Reads see the transaction's own writes.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let (_, written) = db.transaction(|tx| {
+///     tx.put(&note("a", "one"))?;
+///     tx.put(&note("b", "two"))?;
+///     Ok::<_, Error>(())
+/// }).await?;
+/// assert_eq!(written.ids, ["a", "b"]);
+///
+/// // An error ends it without writing.
+/// let failed = db.transaction(|tx| {
+///     tx.delete("a")?;
+///     Err::<(), _>(Error::Closed)
+/// }).await;
+/// assert!(failed.is_err() && db.get::<Document>("a").await?.is_some());
+/// # Ok(()) }
+/// ```
 pub struct Transaction<'a> {
     ledger: &'a Arc<Ledger>,
     snapshot: Arc<Snapshot>,
@@ -206,6 +290,20 @@ impl<'a> Transaction<'a> {
 
     /// Reads a document; `None` if there is none or it is deleted. The transaction then rests on
     /// it: also on its absence.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.transaction(|tx| {
+    ///     assert_eq!(tx.get::<Document>("a")?, None);
+    ///     tx.put(&note("a", "one"))?;
+    ///     assert_eq!(tx.get("a")?, Some(note("a", "one"))); // its own write
+    ///     Ok::<_, Error>(())
+    /// }).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::get`].
@@ -230,6 +328,20 @@ impl<'a> Transaction<'a> {
     /// All documents, in order of their ids. The transaction then rests on all of them, and on
     /// there being no others.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// let (count, _) = db.transaction(|tx| {
+    ///     tx.delete("a")?;
+    ///     Ok::<_, Error>(tx.all_docs::<Document>()?.len())
+    /// }).await?;
+    /// assert_eq!(count, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`AllDocs::collect`].
     pub fn all_docs<T: DeserializeOwned>(&mut self) -> Result<Vec<Row<T>>> {
@@ -238,6 +350,21 @@ impl<'a> Transaction<'a> {
 
     /// The documents whose ids begin with `prefix`, in order of their ids. The transaction then
     /// rests on all of them, and on there being no others.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("seat-1", "Ann")).await?;
+    /// // Gives the next free seat. If somebody takes one meanwhile, it looks again.
+    /// let (seat, _) = db.transaction(|tx| {
+    ///     let taken = tx.prefix::<Document>("seat-")?.len();
+    ///     tx.put(&note(&format!("seat-{}", taken + 1), "Bob"))
+    /// }).await?;
+    /// assert_eq!(seat, "seat-2");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`AllDocs::collect`].
@@ -261,6 +388,15 @@ impl<'a> Transaction<'a> {
 
     /// Writes a document under its `_id`, or under a generated id; returns the id.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let (id, _) = db.transaction(|tx| tx.put(&Document::new().with("text", "one"))).await?;
+    /// assert!(db.get::<Document>(&id).await?.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Document`] for an id or value that cannot be stored.
     pub fn put<T: Serialize + ?Sized>(&mut self, document: &T) -> Result<String> {
@@ -271,6 +407,22 @@ impl<'a> Transaction<'a> {
 
     /// Deletes a document.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("old", "text")).await?;
+    /// // Gives a document another id.
+    /// db.transaction(|tx| -> Result<(), Error> {
+    ///     let doc: Document = tx.get("old")?.expect("it is there");
+    ///     tx.put(&doc.with("_id", "new"))?;
+    ///     tx.delete("old")
+    /// }).await?;
+    /// assert_eq!(db.all_docs().ids().await?, ["new"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Document`] for an id that no document can have.
     pub fn delete(&mut self, id: &str) -> Result<()> {
@@ -280,6 +432,21 @@ impl<'a> Transaction<'a> {
     }
 
     /// The head that the transaction reads.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let before = db.put(&note("a", "one")).await?.head;
+    /// let (read, written) = db.transaction(|tx| {
+    ///     tx.put(&note("a", "two"))?;
+    ///     Ok::<_, Error>(tx.head().to_vec())
+    /// }).await?;
+    /// assert_eq!(read, before);
+    /// assert_ne!(read, written.head);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn head(&self) -> &[Cid] {
         &self.snapshot.head

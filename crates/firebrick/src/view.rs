@@ -53,6 +53,18 @@ impl Database {
 
     /// Reads a document as it was at a head.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let then = db.put(&note("a", "one")).await?.head;
+    /// db.delete("a").await?;
+    /// assert_eq!(db.get_at("a", &then).await?, Some(note("a", "one")));
+    /// assert_eq!(db.get_at::<Document>("a", &db.head()).await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::at`] and [`Database::get`].
     pub async fn get_at<T: DeserializeOwned>(&self, id: &str, head: &[Cid]) -> Result<Option<T>> {
@@ -61,6 +73,19 @@ impl Database {
 
     /// What differs between two heads, in order of ids. Costs the difference, not the size, where
     /// both versions are stored; see [`Database::at`].
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let before = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("b", "two")).await?;
+    /// let diff = db.diff(&before, &db.head()).await?.collect::<Document>().await?;
+    /// assert_eq!(diff.len(), 1);
+    /// assert_eq!((&diff[0].before, &diff[0].after), (&None, &Some(note("b", "two"))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::at`].
@@ -75,6 +100,22 @@ impl Database {
 
     /// Writes an old version of a document anew: `version` is the event of its
     /// [history](Database::history). Restoring a deletion deletes.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let first = db.put(&note("a", "one")).await?;
+    /// db.put(&note("a", "two")).await?;
+    /// db.restore("a", &first.head[0]).await?;
+    /// assert_eq!(db.get("a").await?, Some(note("a", "one")));
+    /// assert_eq!(db.history("a").collect::<Document>().await?.len(), 3); // nothing was undone
+    ///
+    /// let other = db.restore("b", &first.head[0]).await;
+    /// assert!(matches!(other, Err(Error::NoVersion { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownEvent`], [`Error::NoVersion`] if the event did not write this document,
@@ -101,6 +142,18 @@ impl Database {
 }
 
 /// A read-only version of the database. Made by [`Database::at`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let then = db.put(&note("a", "one")).await?.head;
+/// let view = db.at(&then).await?;
+/// db.put(&note("a", "two")).await?;
+/// assert_eq!(view.get("a").await?, Some(note("a", "one")));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct View {
     ledger: Arc<Ledger>,
@@ -109,6 +162,18 @@ pub struct View {
 
 impl View {
     /// Reads a document of this version.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// let view = db.at(&db.head()).await?;
+    /// db.put(&note("b", "two")).await?;
+    /// assert_eq!(view.get::<Document>("b").await?, None); // it was not there then
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::get`].
@@ -122,17 +187,51 @@ impl View {
     }
 
     /// All documents of this version, in order of their ids.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let then = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("b", "two")).await?;
+    /// assert_eq!(db.at(&then).await?.all_docs().ids().await?, ["a"]);
+    /// # Ok(()) }
+    /// ```
     pub fn all_docs(&self) -> AllDocs {
         AllDocs::of(Arc::clone(&self.ledger), Arc::clone(&self.snapshot))
     }
 
     /// The head of this version.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let then = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("b", "two")).await?;
+    /// assert_eq!(db.at(&then).await?.head(), then);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn head(&self) -> &[Cid] {
         &self.snapshot.head
     }
 
     /// The root of this version's tree.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let then = db.put(&note("a", "one")).await?.head;
+    /// let root = db.root();
+    /// db.put(&note("a", "two")).await?;
+    /// assert_eq!(db.at(&then).await?.root(), root);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn root(&self) -> Cid {
         self.snapshot.tree.root()
@@ -140,6 +239,18 @@ impl View {
 }
 
 /// A document that differs between two versions.
+///
+/// ```
+/// # use firebrick::{Database, DocDiff, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let before = db.put(&note("a", "one")).await?.head;
+/// db.delete("a").await?;
+/// let diff = db.diff(&before, &db.head()).await?.collect::<Document>().await?;
+/// assert_eq!(diff[0], DocDiff { id: "a".into(), before: Some(note("a", "one")), after: None });
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DocDiff<T> {
     /// The document's id.
@@ -151,6 +262,19 @@ pub struct DocDiff<T> {
 }
 
 /// The difference of two versions. Made by [`Database::diff`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let before = db.head();
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// let diff = db.diff(&before, &db.head()).await?;
+/// let ids: Result<Vec<_>, Error> = diff.rows::<Document>().map(|row| Ok(row?.id)).collect();
+/// assert_eq!(ids?, ["a", "b"]);
+/// # Ok(()) }
+/// ```
 #[must_use = "call rows() or collect()"]
 pub struct Diff {
     ledger: Arc<Ledger>,
@@ -160,6 +284,19 @@ pub struct Diff {
 
 impl Diff {
     /// The documents that differ, as they are found.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let before = db.head();
+    /// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+    /// let diff = db.diff(&before, &db.head()).await?;
+    /// // Whether anything differs, without reading the rest.
+    /// assert!(diff.rows::<Document>().next().is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn rows<T: DeserializeOwned>(self) -> Diffs<T> {
         let source = SourceOf(Arc::clone(&self.ledger));
         Diffs {
@@ -171,6 +308,19 @@ impl Diff {
 
     /// All documents that differ.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let before = db.put(&note("a", "one")).await?.head;
+    /// db.put(&note("a", "two")).await?;
+    /// db.put(&note("a", "one")).await?;
+    /// let diff = db.diff(&before, &db.head()).await?;
+    /// assert!(diff.collect::<Document>().await?.is_empty()); // it is as it was
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::get`].
     pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<DocDiff<T>>> {
@@ -179,6 +329,18 @@ impl Diff {
 }
 
 /// The iterator of [`Diff::rows`].
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let before = db.head();
+/// db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// let mut rows = db.diff(&before, &db.head()).await?.rows::<Document>();
+/// assert_eq!(rows.next().transpose()?.map(|row| row.id), Some("a".into()));
+/// # Ok(()) }
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Diffs<T> {
     ledger: Arc<Ledger>,

@@ -5,6 +5,24 @@ use std::path::PathBuf;
 use firebrick_core::Cid;
 
 /// Why a backup cannot be made or used. Nothing was changed then, and nothing restored.
+///
+/// ```
+/// # use firebrick::{BackupError, Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+/// # let db = open("notes").open().await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let file = dir.path().join("notes.fbk");
+/// db.put(&note("a", "one")).await?;
+/// db.backup().to_file(&file).await?;
+/// std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();
+/// match open("notes").inspect_backup(&file).await {
+///     Err(Error::Backup(cut @ BackupError::Truncated { .. })) => println!("{cut}"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {

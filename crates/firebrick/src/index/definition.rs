@@ -69,23 +69,68 @@ impl Index {
     }
 
     /// By the value of a field. Documents that do not have it, or have null there, are not in it.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, IndexRow, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// db.put(&Document::new().with("_id", "a").with("age", 31)).await?;
+    /// db.put(&Document::new().with("_id", "b").with("age", Value::Null)).await?;
+    /// let rows = db.query(Index::field("age")).collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["a"]);
+    /// # Ok(()) }
+    /// ```
     pub fn field(name: impl Into<String>) -> Self {
         Self::of(vec![vec![name.into()]], false)
     }
 
     /// By the value at a path of field names with dots between, like `address.town`.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let address = Value::from_iter([("town", "Rome")]);
+    /// db.put(&Document::new().with("_id", "a").with("address", address)).await?;
+    /// assert_eq!(db.query(Index::path("address.town")).key("Rome").count().await?, 1);
+    /// // As a field it would be one with a dot in its name.
+    /// assert_eq!(db.query(Index::field("address.town")).count().await?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn path(path: impl AsRef<str>) -> Self {
         Self::of(vec![split(path.as_ref())], false)
     }
 
     /// By the list of the values of several fields. A field that is absent counts as null; a document
     /// that has none of them is not in it.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.put(&Document::new().with("_id", "a").with("year", 2024)).await?;
+    /// let rows = db.query(Index::fields(["year", "month"])).collect::<Document>().await?;
+    /// assert_eq!(rows[0].key, Value::List(vec![2024.into(), Value::Null]));
+    /// # Ok(()) }
+    /// ```
     pub fn fields<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         let paths = names.into_iter().map(|name| vec![name.into()]);
         Self::of(paths.collect(), true)
     }
 
     /// Like [`Index::fields`], by paths.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let address = Value::from_iter([("town", "Rome")]);
+    /// db.put(&Document::new().with("age", 31).with("address", address)).await?;
+    /// let by_town = Index::paths(["address.town", "age"]);
+    /// assert_eq!(db.query(by_town).prefix("Rome").count().await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn paths<S: AsRef<str>>(paths: impl IntoIterator<Item = S>) -> Self {
         let paths = paths.into_iter().map(|path| split(path.as_ref()));
         Self::of(paths.collect(), true)
@@ -93,6 +138,18 @@ impl Index {
 
     /// If the value is a list, one row for each of its elements instead of one for the list. Null
     /// elements have none. Only for an index by one field or path.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, IndexRow, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// let tags = vec![Value::from("red"), Value::from("round")];
+    /// db.put(&Document::new().with("_id", "ball").with("tags", tags)).await?;
+    /// let rows = db.query(Index::field("tags").each()).key("red").collect::<Document>().await?;
+    /// assert_eq!(ids(&rows), ["ball"]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn each(mut self) -> Self {
         if let Kind::Named(name) = &self.kind {
@@ -139,6 +196,17 @@ impl Index {
     }
 
     /// The function that was registered under this name, or else the field.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.put(&note("a", "one")).await?;
+    /// // Text becomes the same: no function goes by the name, so it is the field.
+    /// assert_eq!(db.query(Index::named("text")).count().await?, db.query("text").count().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             kind: Kind::Named(name.into()),
@@ -175,6 +243,22 @@ impl std::fmt::Debug for Index {
 }
 
 /// Takes the rows that a map function makes of one document.
+///
+/// ```
+/// # use firebrick::{Database, Document, Emit, Error, Index, Value};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// // One row for each word.
+/// let words = Index::map("words", 1, |doc: &Document, emit: &mut Emit| {
+///     if let Some(Value::Text(text)) = doc.get("text") {
+///         text.split(' ').for_each(|word| emit.key(word));
+///     }
+/// });
+/// let db = Database::builder().index(words).open().await?;
+/// db.put(&note("a", "buy milk")).await?;
+/// assert_eq!(db.query("words").key("milk").count().await?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Default)]
 pub struct Emit {
     rows: Vec<(Value, Value)>,
@@ -184,11 +268,42 @@ impl Emit {
     /// Makes a row with a key and a value. A value that JavaScript takes as false (0, "", false) is
     /// kept as null, as there. A key that cannot be one (a map, bytes, a link, or a list with one of
     /// these) makes no row; [`Explain`](crate::Explain) counts them.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let by_length = Index::map("by-length", 1, |doc, emit| {
+    ///     if let Some(Value::Text(text)) = doc.get("text") {
+    ///         emit.row(text.len() as u64, text.as_str());
+    ///     }
+    /// });
+    /// let db = Database::builder().index(by_length).open().await?;
+    /// db.put(&note("a", "milk")).await?;
+    /// let rows = db.query("by-length").collect::<Document>().await?;
+    /// assert_eq!((&rows[0].key, &rows[0].value), (&Value::from(4), &Value::from("milk")));
+    /// # Ok(()) }
+    /// ```
     pub fn row(&mut self, key: impl Into<Value>, value: impl Into<Value>) {
         self.rows.push((key.into(), value.into()));
     }
 
     /// Makes a row with a key only.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Index, Value};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let done = Index::map("done", 1, |doc, emit| {
+    ///     if doc.get("done") == Some(&Value::Bool(true)) {
+    ///         emit.key(doc.id().unwrap_or_default());
+    ///     }
+    /// });
+    /// let db = Database::builder().index(done).open().await?;
+    /// db.put(&note("a", "milk").with("done", true)).await?;
+    /// assert_eq!(db.query("done").collect::<Document>().await?[0].value, Value::Null);
+    /// # Ok(()) }
+    /// ```
     pub fn key(&mut self, key: impl Into<Value>) {
         self.row(key, Value::Null);
     }

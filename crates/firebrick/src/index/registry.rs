@@ -16,6 +16,19 @@ use crate::store::Store;
 pub(super) const RECORDS: &str = "index/";
 
 /// How an index is doing.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Index, IndexStatus};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let broken = Index::map("broken", 1, |_, _| panic!("no such luck"));
+/// let db = Database::builder().index(broken).open().await?;
+/// db.put(&note("a", "one")).await?;
+/// assert!(matches!(db.query("broken").count().await, Err(Error::IndexFailed { .. })));
+/// let IndexStatus::Failed { cause } = &db.indexes()[0].status else { panic!() };
+/// assert!(cause.contains("no such luck"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
@@ -41,6 +54,19 @@ pub enum IndexStatus {
 }
 
 /// An index in a listing.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Index, Value};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let tags = vec![Value::from("red"), Value::from("round"), Value::Bytes(vec![1])];
+/// db.put(&Document::new().with("tags", tags)).await?;
+/// db.query(Index::field("tags").each()).count().await?;
+/// let info = &db.indexes()[0];
+/// assert_eq!((info.name.as_str(), info.is_map), ("tags[]", false));
+/// assert_eq!((info.rows, info.skipped), (2, 1)); // bytes cannot be a key
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct IndexInfo {

@@ -10,6 +10,17 @@ use crate::env::Env;
 use crate::error::Result;
 
 /// What a write did.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let written = db.bulk(&[note("a", "one"), note("b", "two")]).await?;
+/// assert_eq!(written.ids, ["a", "b"]);
+/// assert_eq!((written.head, written.sequence), (db.head(), db.sequence()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The documents' ids, in the order of the call.
@@ -22,6 +33,15 @@ pub struct Written {
 
 impl Written {
     /// The id of the only or first document.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let written = db.put(&Document::new().with("text", "without an id")).await?;
+    /// assert!(db.get::<Document>(written.id()).await?.is_some());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn id(&self) -> &str {
         self.ids.first().map_or("", String::as_str)

@@ -18,6 +18,20 @@ use crate::ledger::{Ledger, Snapshot};
 use crate::subscribe::{Published, changes_between};
 
 /// What one step changed in a result.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let mut live = db.query("age").include_docs().watch::<Document>().await?;
+/// let ann = |age: i32| Document::new().with("_id", "ann").with("age", age);
+/// db.put(&ann(31)).await?;
+/// assert_eq!(live.next().await.unwrap()?.added.len(), 1);
+/// db.put(&ann(31).with("town", "Rome")).await?;
+/// let delta = live.next().await.unwrap()?;
+/// assert_eq!((delta.added.len(), delta.updated.len()), (0, 1)); // same row, other document
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Delta<T> {
     /// The step of the database, counted from its opening. Several steps may have become one.
@@ -113,6 +127,20 @@ impl<T: DeserializeOwned + Clone> LiveQuery<T> {
     }
 
     /// The result as of the last [`LiveQuery::next`], in its order.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let live = db.query("age").range(30..).watch::<Document>().await?;
+    /// let ids: Vec<_> = live.rows().map(|row| row.id.as_str()).collect();
+    /// assert_eq!(ids, ["ann", "cy"]);
+    /// # Ok(()) }
+    /// ```
     pub fn rows(&self) -> impl Iterator<Item = &IndexRow<T>> {
         let spans = 0..self.plan.spans.len();
         spans.flat_map(|span| {
@@ -128,6 +156,23 @@ impl<T: DeserializeOwned + Clone> LiveQuery<T> {
 
     /// The next change of the result; `None` when the database was closed. Steps that change
     /// nothing in the result are passed over.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut adults = db.query("age").range(18..).watch::<Document>().await?;
+    /// db.delete("cy").await?;
+    /// let delta = adults.next().await.expect("the database is open")?;
+    /// assert_eq!(delta.removed[0].id, "cy");
+    /// db.close().await?;
+    /// assert!(adults.next().await.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Query::collect`](crate::Query::collect). The next call tries again from the last

@@ -112,6 +112,21 @@ pub(super) fn read_documents<T: DeserializeOwned>(
 }
 
 /// Iterator of [`Query::rows`](crate::Query::rows). It ends after the first error.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+/// # }
+/// // Ann is 31, Bob 25 and Cy 40.
+/// let mut rows = db.query("age").rows::<Document>().await?;
+/// assert_eq!(rows.next().transpose()?.map(|row| row.id), Some("bob".into()));
+/// db.delete("ann").await?; // comes too late for this version
+/// assert_eq!(rows.count(), 2);
+/// # Ok(()) }
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct QueryRows<T> {
     entries: Entries,
@@ -143,6 +158,24 @@ impl<T: DeserializeOwned> QueryRows<T> {
 
     /// Where the last row that was read from the index stands, for [`Query::after`](crate::Query::after).
     /// Once the iterator has ended that is the last row that it gave.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, IndexRow};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let ids = |rows: &[IndexRow<Document>]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+    /// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
+    /// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
+    /// # }
+    /// // Ann is 31, Bob 25 and Cy 40.
+    /// let mut rows = db.query("age").range(..40).rows::<Document>().await?;
+    /// assert_eq!(rows.by_ref().count(), 2);
+    /// let cursor = rows.cursor().expect("there were rows");
+    /// db.put(&Document::new().with("_id", "di").with("age", 39)).await?;
+    /// let more = db.query("age").range(..40).after(cursor).collect::<Document>().await?;
+    /// assert_eq!(ids(&more), ["di"]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn cursor(&self) -> Option<String> {
         let (span, entry) = self.last.as_ref()?;
