@@ -16,9 +16,36 @@ use crate::gateway::GatewayError;
 use crate::store::StoreError;
 
 /// A result of this crate.
+///
+/// ```
+/// # use firebrick::{Database, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// async fn first(db: &Database) -> firebrick::Result<Option<String>> {
+///     Ok(db.all_docs().limit(1).ids().await?.pop())
+/// }
+/// assert_eq!(first(&db).await?, None);
+/// # Ok(()) }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call on a database failed: the cause, and the way out.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Expected};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put_if(&note("a", "one"), Expected::Absent).await?;
+/// match db.put_if(&note("a", "two"), Expected::Absent).await {
+///     Err(Error::Conflict { id }) => println!("{id} was changed; read it again"),
+///     other => panic!("{other:?}"),
+/// }
+/// db.close().await?;
+/// let closed = db.put(&note("b", "two")).await.unwrap_err();
+/// assert_eq!(closed.to_string(), "the database is closed");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

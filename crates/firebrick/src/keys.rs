@@ -55,12 +55,35 @@ impl<'a> Keys<'a> {
 
     /// The fingerprint of the key that CARs are written with, `z…`; `None` if the ledger is
     /// insecure.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let before = db.keys().fingerprint();
+    /// db.keys().rotate()?;
+    /// assert_ne!(db.keys().fingerprint(), before);
+    /// let plain = Database::builder().insecure(true).open().await?;
+    /// assert_eq!(plain.keys().fingerprint(), None);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fingerprint(&self) -> Option<String> {
         self.ring().read(|keys| keys.default_key().fingerprint())
     }
 
     /// The fingerprints of all keys.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let first = db.keys().fingerprint().unwrap();
+    /// let second = db.keys().rotate()?;
+    /// let all = db.keys().fingerprints();
+    /// assert!(all.contains(&first) && all.contains(&second));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fingerprints(&self) -> Vec<String> {
         self.ring()
@@ -69,6 +92,18 @@ impl<'a> Keys<'a> {
     }
 
     /// All keys, and those that this database once had and that are missing now.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, KeyOrigin};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.keys().rotate()?;
+    /// let keys = db.keys().list();
+    /// assert_eq!(keys.len(), 2);
+    /// assert!(keys[0].is_default && keys[0].origin == Some(KeyOrigin::Rotated));
+    /// assert!(keys[1].is_here && keys[1].origin == Some(KeyOrigin::Created));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
         let known = record::remembered(&**self.ledger.store());
@@ -108,6 +143,17 @@ impl<'a> Keys<'a> {
 
     /// The key itself as text, `z…`. Whoever has it can read the ledger, so hand it over in secret.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let key = db.keys().export()?;
+    /// assert!(key.starts_with('z'));
+    /// let backup = Database::builder().name("copy").key(key.as_str()).open().await?;
+    /// assert_eq!(backup.keys().fingerprint(), db.keys().fingerprint());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Keys`] if the ledger is insecure.
     pub fn export(&self) -> Result<Zeroizing<String>> {
@@ -120,6 +166,18 @@ impl<'a> Keys<'a> {
     /// All keys as one line of text under a passphrase, for [`Keys::import_wrapped`]. The passphrase
     /// is stretched with Argon2id (64 MiB, 3 passes, 4 lanes), which takes some 0.2 s; call it
     /// where blocking does no harm.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let text = db.keys().export_wrapped("correct horse battery staple")?;
+    /// let peer = Database::memory("peer").await?;
+    /// peer.keys().import_wrapped(&text, "correct horse battery staple")?;
+    /// assert_eq!(peer.keys().fingerprint(), db.keys().fingerprint());
+    /// assert!(matches!(db.keys().export_wrapped("short"), Err(Error::WrappedKeys(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::WrappedKeys`] for a passphrase of fewer than 8 characters, [`Error::Keys`] if the
@@ -134,6 +192,19 @@ impl<'a> Keys<'a> {
     /// Adds the keys that [`Keys::export_wrapped`] gave. Their default becomes the default here.
     /// Returns its fingerprint.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let text = db.keys().export_wrapped("correct horse battery staple")?;
+    /// let peer = Database::memory("peer").await?;
+    /// let wrong = peer.keys().import_wrapped(&text, "correct horse");
+    /// assert!(matches!(wrong, Err(Error::WrappedKeys(_))));
+    /// let fingerprint = peer.keys().import_wrapped(&text, "correct horse battery staple")?;
+    /// assert_eq!(Some(fingerprint), db.keys().fingerprint());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::WrappedKeys`]: the wrong passphrase, a damaged text, a text of a newer version.
     /// [`Error::Keys`] or [`Error::Io`] if the keys cannot be saved. Nothing is changed then.
@@ -147,6 +218,17 @@ impl<'a> Keys<'a> {
     /// Adds a key and writes with it from now on; the former ones still read. This is how a
     /// database joins a ledger that another one began. Returns the fingerprint.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let peer = Database::memory("peer").await?;
+    /// let fingerprint = peer.keys().import(&db.keys().export()?)?;
+    /// assert_eq!(peer.keys().fingerprint(), Some(fingerprint)); // writes with it
+    /// assert!(matches!(peer.keys().import("no key"), Err(Error::Keys(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Keys`] if the text is not a key, [`Error::Io`] if the keybag cannot be written.
     pub fn import(&self, text: &str) -> Result<String> {
@@ -156,6 +238,18 @@ impl<'a> Keys<'a> {
     }
 
     /// Adds a key that only reads. Returns the fingerprint.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let peer = Database::memory("peer").await?;
+    /// let own = peer.keys().fingerprint();
+    /// let fingerprint = peer.keys().add(&db.keys().export()?)?;
+    /// assert!(peer.keys().fingerprints().contains(&fingerprint));
+    /// assert_eq!(peer.keys().fingerprint(), own); // still writes with its own
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Keys::import`].
@@ -171,6 +265,17 @@ impl<'a> Keys<'a> {
     /// What was written before stays encrypted as it was: whoever has an old key keeps reading it.
     /// Peers without the new key show [`State::NeedsKey`](crate::State::NeedsKey) with its
     /// fingerprint, and go on when it is imported there. The key of the local store stays.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let old = db.keys().fingerprint().unwrap();
+    /// let new = db.keys().rotate()?;
+    /// assert_eq!(db.keys().fingerprint().as_ref(), Some(&new));
+    /// assert!(db.keys().fingerprints().contains(&old)); // what was written before stays readable
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Keys`] if the ledger is insecure, [`Error::Io`] if the keybag cannot be written.

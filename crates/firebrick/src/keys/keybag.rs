@@ -11,6 +11,18 @@ use crate::error::{Error, Result};
 
 /// A directory of key files in the format's JSON (format §9), one file per key name, readable only
 /// by the owner. The JavaScript implementation reads and writes the same files.
+///
+/// ```
+/// # use firebrick::{Database, Error, Keybag};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let open = |name: &str| Database::builder().path(dir.path().join(name)).keybag(dir.path().join("keys"));
+/// let db = open("notes").open().await?;
+/// let keybag = Keybag::open(dir.path().join("keys"));
+/// let keys = keybag.key_set("@notes-data@")?.expect("it was made with the database");
+/// assert_eq!(Some(keys.default_key().fingerprint()), db.keys().fingerprint());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Keybag {
     directory: PathBuf,
@@ -18,6 +30,15 @@ pub struct Keybag {
 
 impl Keybag {
     /// The keybag in this directory; it is created with the first key.
+    ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, Keybag};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let keybag = Keybag::open(dir.path().join("keys"));
+    /// assert!(keybag.names()?.is_empty());
+    /// assert!(!keybag.directory().exists()); // until there is a key
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn open(directory: impl AsRef<Path>) -> Self {
         Self {
@@ -26,6 +47,15 @@ impl Keybag {
     }
 
     /// The keybag at `$FIREBRICK_KEYBAG`, else at `$HOME/.firebrick/keybag`.
+    ///
+    /// ```
+    /// # use firebrick::{Error, Keybag};
+    /// // Where a builder looks that was not told otherwise.
+    /// match Keybag::default_location() {
+    ///     Ok(keybag) => println!("keys are in {}", keybag.directory().display()),
+    ///     Err(error) => assert!(matches!(error, Error::Keys(_))),
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Keys`] if neither variable is set.
@@ -44,6 +74,11 @@ impl Keybag {
     }
 
     /// The directory.
+    ///
+    /// ```
+    /// # use firebrick::Keybag;
+    /// assert_eq!(Keybag::open("/srv/keys").directory(), std::path::Path::new("/srv/keys"));
+    /// ```
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -55,6 +90,14 @@ impl Keybag {
 
     /// The keys under this name; `None` if there are none.
     ///
+    /// ```
+    /// # use firebrick::{Error, Keybag};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let keybag = Keybag::open(dir.path().join("keys"));
+    /// assert!(keybag.key_set("@notes-data@")?.is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Keys`] if the file is not a key file, [`Error::Io`] if it cannot be read.
     pub fn key_set(&self, name: &str) -> Result<Option<KeySet>> {
@@ -62,6 +105,20 @@ impl Keybag {
     }
 
     /// Replaces the keys under their name, in one step.
+    ///
+    /// ```
+    /// # use firebrick::{Error, Keybag};
+    /// use firebrick::core::keys::{Key, KeySet};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let keybag = Keybag::open(dir.path().join("keys"));
+    /// let mut bytes = [0; 32];
+    /// getrandom::fill(&mut bytes).expect("the system has randomness");
+    /// let key = Key::from_bytes(&bytes).expect("it has 32 bytes");
+    /// let keys = KeySet::new("@notes-data@", key);
+    /// keybag.save(&keys)?;
+    /// assert_eq!(keybag.key_set("@notes-data@")?, Some(keys));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -12,6 +12,17 @@ const KEYS: &str = "key/";
 const DEFAULT: &str = "key-default";
 
 /// How a key came here.
+///
+/// ```
+/// # use firebrick::{Database, Error, KeyOrigin};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let peer = Database::memory("peer").await?;
+/// peer.keys().import(&db.keys().export()?)?;
+/// let origins: Vec<_> = peer.keys().list().into_iter().map(|key| key.origin).collect();
+/// assert_eq!(origins, [Some(KeyOrigin::Imported), Some(KeyOrigin::Created)]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -29,6 +40,16 @@ pub enum KeyOrigin {
 }
 
 /// A key of a ledger, without the key itself.
+///
+/// ```
+/// # use firebrick::{Database, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let key = &db.keys().list()[0];
+/// assert_eq!(Some(&key.fingerprint), db.keys().fingerprint().as_ref());
+/// assert!(key.is_default && key.is_here && key.bits == 256);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyInfo {

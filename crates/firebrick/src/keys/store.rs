@@ -32,9 +32,24 @@ use crate::error::{Error, Result};
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
     /// Where the secret of this name is, for people: "the keychain item X of login.keychain".
+    ///
+    /// ```
+    /// # use firebrick::{KeyStore, MemoryKeyStore};
+    /// let keychain = MemoryKeyStore::new();
+    /// assert_eq!(keychain.place("@notes-data@"), "@notes-data@ in memory");
+    /// ```
     fn place(&self, name: &str) -> String;
 
     /// The secret; `None` if there is none.
+    ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, MemoryKeyStore};
+    /// let keychain = MemoryKeyStore::new();
+    /// assert!(keychain.get("@notes-data@")?.is_none());
+    /// keychain.replace("@notes-data@", None, "secret")?;
+    /// assert_eq!(keychain.get("@notes-data@")?.unwrap().as_str(), "secret");
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Keys`] or [`Error::Io`] if the place cannot be read, for instance because it is
@@ -44,11 +59,28 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Stores a secret if what is there now equals `expected`; otherwise changes nothing and
     /// returns `false`. So no process overwrites a key that another one has just added.
     ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, MemoryKeyStore};
+    /// let keychain = MemoryKeyStore::new();
+    /// assert!(keychain.replace("@notes-data@", None, "one")?);
+    /// assert!(!keychain.replace("@notes-data@", None, "two")?); // there is one already
+    /// assert!(keychain.replace("@notes-data@", Some("one"), "two")?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Keys`] or [`Error::Io`] if the place cannot be written.
     fn replace(&self, name: &str, expected: Option<&str>, secret: &str) -> Result<bool>;
 
     /// The names that are there, as far as the place can tell.
+    ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, MemoryKeyStore};
+    /// let keychain = MemoryKeyStore::new();
+    /// keychain.replace("@notes-data@", None, "secret")?;
+    /// assert_eq!(keychain.names()?, ["@notes-data@"]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`get`](Self::get).
@@ -100,6 +132,16 @@ pub(super) fn update(
 }
 
 /// Keys in memory, gone with the last handle. For tests, and for programs that bring their own keys.
+///
+/// ```
+/// # use firebrick::{Database, Error, MemoryKeyStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// let keys = MemoryKeyStore::new();
+/// let first = Database::builder().name("notes").key_store(keys.clone()).open().await?;
+/// let second = Database::builder().name("notes").key_store(keys.clone()).open().await?;
+/// assert_eq!(first.keys().fingerprint(), second.keys().fingerprint());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryKeyStore {
     secrets: Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>,
@@ -107,6 +149,11 @@ pub struct MemoryKeyStore {
 
 impl MemoryKeyStore {
     /// A store without keys.
+    ///
+    /// ```
+    /// # use firebrick::MemoryKeyStore;
+    /// assert!(MemoryKeyStore::new().is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -117,18 +164,45 @@ impl MemoryKeyStore {
     }
 
     /// How many names have keys.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, MemoryKeyStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let keys = MemoryKeyStore::new();
+    /// let db = Database::builder().name("notes").key_store(keys.clone()).open().await?;
+    /// assert!(keys.len() >= 1); // the ledger's keys are under one name
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
     /// Whether there are no keys.
+    ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, MemoryKeyStore};
+    /// let keys = MemoryKeyStore::new();
+    /// assert!(keys.is_empty());
+    /// keys.replace("@notes-data@", None, "secret")?;
+    /// assert!(!keys.is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
     /// Forgets the secret of a name.
+    ///
+    /// ```
+    /// # use firebrick::{Error, KeyStore, MemoryKeyStore};
+    /// let keys = MemoryKeyStore::new();
+    /// keys.replace("@notes-data@", None, "secret")?;
+    /// keys.remove("@notes-data@");
+    /// assert!(keys.get("@notes-data@")?.is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn remove(&self, name: &str) {
         self.lock().remove(name);
     }

@@ -55,6 +55,19 @@ impl Drop for Unnamed {
 }
 
 /// Writes a block of any length. Dropped before the end, it leaves nothing.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+/// writer.write(b"half of it")?;
+/// drop(writer); // leaves nothing
+/// assert!(store.blob(&Cid::of(Codec::Raw, b"half of it"))?.is_none());
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 pub struct BlobWriter {
     unnamed: Unnamed,
     file: Arc<dyn DiskFile>,
@@ -94,6 +107,21 @@ impl BlobWriter {
     }
 
     /// Appends to the block.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// for piece in [b"waves ".as_slice(), b"and ", b"sand"] {
+    ///     writer.write(piece)?;
+    /// }
+    /// let staged = writer.finish(Cid::of(Codec::Raw, b"waves and sand"))?;
+    /// assert_eq!(staged.blob().len(), 14);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// If the disk fails.
@@ -140,6 +168,20 @@ impl BlobWriter {
     /// Ends the block, whose CID is this one, and syncs it. It is visible once it is
     /// [kept](super::Store::keep_blobs).
     ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let cid = Cid::of(Codec::Raw, b"waves");
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// writer.write(b"waves")?;
+    /// store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// assert_eq!(store.blob(&cid)?.unwrap().read(0..5)?, "waves");
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// If the disk fails.
     pub fn finish(mut self, cid: Cid) -> Result<StagedBlob, StoreError> {
@@ -168,6 +210,21 @@ impl BlobWriter {
 }
 
 /// A block that is on the disk and has no name yet. Dropped, it leaves nothing.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// let cid = Cid::of(Codec::Raw, b"waves");
+/// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+/// writer.write(b"waves")?;
+/// let staged = writer.finish(cid)?;
+/// drop(staged); // leaves nothing
+/// assert!(store.blob(&cid)?.is_none());
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 pub struct StagedBlob {
     unnamed: Unnamed,
     blob: Blob,
@@ -175,6 +232,19 @@ pub struct StagedBlob {
 
 impl StagedBlob {
     /// The block, to read it.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// writer.write(b"waves")?;
+    /// let staged = writer.finish(Cid::of(Codec::Raw, b"waves"))?;
+    /// assert_eq!(staged.blob().read(0..5)?, "waves"); // before it is kept
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn blob(&self) -> &Blob {
         &self.blob
@@ -188,6 +258,21 @@ impl StagedBlob {
 }
 
 /// A block in a file of its own.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// # let cid = Cid::of(Codec::Raw, b"waves and sand");
+/// # let mut writer = store.stage_blob()?.unwrap();
+/// # writer.write(b"waves and sand")?;
+/// # store.keep_blobs(vec![writer.finish(cid)?])?;
+/// let blob = store.blob(&cid)?.expect("it was kept");
+/// assert_eq!((blob.cid(), blob.len()), (cid, 14));
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 pub struct Blob {
     cid: Cid,
     len: u64,
@@ -232,12 +317,41 @@ impl Blob {
     }
 
     /// Its CID.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
+    /// # let mut writer = store.stage_blob()?.unwrap();
+    /// # writer.write(b"waves and sand")?;
+    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// assert_eq!(store.blob(&cid)?.unwrap().cid(), cid);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn cid(&self) -> Cid {
         self.cid
     }
 
     /// Length in bytes.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
+    /// # let mut writer = store.stage_blob()?.unwrap();
+    /// # writer.write(b"waves and sand")?;
+    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// let blob = store.blob(&cid)?.unwrap();
+    /// assert_eq!(blob.len(), "waves and sand".len() as u64);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a blob is no collection")]
     pub fn len(&self) -> u64 {
@@ -245,6 +359,22 @@ impl Blob {
     }
 
     /// A part of the block, as far as it reaches. Memory: twice the range.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
+    /// # let mut writer = store.stage_blob()?.unwrap();
+    /// # writer.write(b"waves and sand")?;
+    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// let blob = store.blob(&cid)?.unwrap();
+    /// assert_eq!(blob.read(0..5)?, "waves");
+    /// assert_eq!(blob.read(10..99)?, "sand"); // no more than there is
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if it is damaged.

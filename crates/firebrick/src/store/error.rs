@@ -9,6 +9,19 @@ use firebrick_core::Cid;
 /// Why a store could not do what was asked.
 ///
 /// Cloning is cheap, so that one failed commit can be reported to every writer that took part.
+///
+/// ```
+/// use firebrick::store::{LogOptions, LogStore, StoreError};
+/// # let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("store");
+/// let store = LogStore::open(&path, &LogOptions::insecure())?;
+/// match LogStore::open(&path, &LogOptions::insecure()) {
+///     Err(StoreError::Locked { holder, .. }) => println!("in use by {holder}"),
+///     other => panic!("{other:?}"),
+/// }
+/// # drop(store);
+/// # Ok::<(), StoreError>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

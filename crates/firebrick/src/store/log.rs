@@ -50,6 +50,15 @@ pub use verify::Verification;
 use write::{Tail, Writer};
 
 /// How to open a [`LogStore`].
+///
+/// ```
+/// use firebrick::store::{LogOptions, LogStore};
+/// # let dir = tempfile::tempdir().unwrap();
+/// let mut options = LogOptions::insecure();
+/// options.segment_bytes = 16 << 20; // smaller files
+/// let store = LogStore::open(dir.path().join("store"), &options)?;
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogOptions {
@@ -67,6 +76,12 @@ pub struct LogOptions {
 
 impl LogOptions {
     /// Everything is sealed with this key.
+    ///
+    /// ```
+    /// use firebrick::store::{LogOptions, StoreKey};
+    /// let options = LogOptions::sealed(StoreKey::new([7; 32]));
+    /// assert!(options.key.is_some());
+    /// ```
     #[must_use]
     pub fn sealed(key: StoreKey) -> Self {
         Self {
@@ -76,6 +91,11 @@ impl LogOptions {
     }
 
     /// No encryption: whoever can read the files can read the data.
+    ///
+    /// ```
+    /// use firebrick::store::LogOptions;
+    /// assert!(LogOptions::insecure().key.is_none());
+    /// ```
     #[must_use]
     pub fn insecure() -> Self {
         Self {
@@ -88,6 +108,19 @@ impl LogOptions {
 }
 
 /// A [`Store`] in a directory.
+///
+/// ```
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// use firebrick::store::Commit;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// store.commit(&Commit { kv: &[("a".into(), Some("1".into()))], ..Commit::default() })?;
+/// store.close()?;
+/// let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// assert_eq!(store.kv("a").as_deref(), Some(&b"1"[..]));
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 pub struct LogStore {
     disk: Arc<dyn Disk>,
     vault: Vault,
@@ -153,6 +186,17 @@ impl LogStore {
     /// Opens the store in a directory, and makes it if there is none. Only one handle can have a
     /// store open for writing.
     ///
+    /// ```
+    /// use firebrick::store::{LogOptions, LogStore, StoreError, StoreKey};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("store");
+    /// LogStore::open(&path, &LogOptions::insecure())?;
+    /// let sealed = LogOptions::sealed(StoreKey::new([7; 32]));
+    /// let other = LogStore::open(&path, &sealed);
+    /// assert!(matches!(other, Err(StoreError::CipherMismatch { .. })));
+    /// # Ok::<(), StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::WrongKey`], [`StoreError::CipherMismatch`],
     /// [`StoreError::Foreign`], [`StoreError::Newer`], or an error of the system.
@@ -162,6 +206,18 @@ impl LogStore {
 
     /// Opens a store to read it, also while another process has it open for writing. It shows the
     /// state as of now; [`refresh`](Self::refresh) shows what was committed since.
+    ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// use firebrick::store::Commit;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let path = dir.path().join("store");
+    /// let reader = LogStore::open_read_only(&path, &LogOptions::insecure())?; // beside a writer
+    /// assert!(reader.commit(&Commit::default()).is_err());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::NeedsUpgrade`], or as for [`open`](Self::open).
@@ -173,6 +229,19 @@ impl LogStore {
     }
 
     /// Removes a store and everything in it. Files of others in the directory stay.
+    ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let path = dir.path().join("store");
+    /// assert!(LogStore::destroy(&path).is_err()); // it is open
+    /// store.close()?;
+    /// LogStore::destroy(&path)?;
+    /// assert!(!path.exists());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StoreError::Locked`] while it is open, [`StoreError::NotFound`] or [`StoreError::Foreign`]

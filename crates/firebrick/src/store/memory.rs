@@ -11,6 +11,17 @@ use super::{Commit, Compaction, Fate, Sieve, Store, StoreError, StoreStats};
 
 /// A [`Store`] in memory: for tests, for throw-away databases, and as the simplest model of what a
 /// store does.
+///
+/// ```
+/// # use firebrick::core::Block;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{Commit, MemoryStore, Store};
+/// # let store = MemoryStore::new();
+/// # let block = Block::new(Codec::Raw, "hello");
+/// store.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() })?;
+/// assert_eq!(store.head(), [block.cid]);
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 #[derive(Default, Debug)]
 pub struct MemoryStore {
     state: RwLock<State>,
@@ -30,6 +41,11 @@ pub(crate) struct State {
 
 impl MemoryStore {
     /// An empty store.
+    ///
+    /// ```
+    /// use firebrick::store::{MemoryStore, Store};
+    /// assert_eq!(MemoryStore::new().stats().blocks, 0);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -37,6 +53,19 @@ impl MemoryStore {
 
     /// An open store with the same content, independent from now on: what a copied directory is on
     /// disk, and the way to "reopen" a closed one.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// store.close()?;
+    /// let copy = store.copy();
+    /// copy.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() })?; // it is open
+    /// assert!(store.head().is_empty());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn copy(&self) -> Self {
         let state = State {

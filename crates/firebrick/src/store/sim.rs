@@ -40,6 +40,19 @@ pub struct SimStore {
 }
 
 /// What goes wrong at a call of [`Store::commit`], [`Store::sync`] or [`Store::maintain`].
+///
+/// ```
+/// # use firebrick::core::Block;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{Commit, MemoryStore, Store};
+/// use firebrick::store::{SimFault, SimStore, StoreError};
+/// # let store = MemoryStore::new();
+/// # let block = Block::new(Codec::Raw, "hello");
+/// let store = SimStore::new();
+/// store.fail_call(0, SimFault::Io);
+/// assert!(store.commit(&Commit::default()).is_err());
+/// assert!(matches!(store.sync(), Err(StoreError::Poisoned { .. })));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SimFault {
@@ -156,6 +169,12 @@ impl Default for SimStore {
 
 impl SimStore {
     /// A handle on a new, empty disk.
+    ///
+    /// ```
+    /// use firebrick::store::{SimStore, Store};
+    /// let store = SimStore::new();
+    /// assert!(store.head().is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -166,6 +185,21 @@ impl SimStore {
 
     /// A new handle on the same disk, as after a restart. The old one is dead, a failure is
     /// forgotten, and everything that can be read is durable: opening a store sees to that.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// store.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() })?;
+    /// let next = store.reopen();
+    /// assert_eq!(next.head(), [block.cid]);
+    /// assert!(store.commit(&Commit::default()).is_err()); // the old handle is dead
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn reopen(&self) -> Self {
         let mut disk = self.disk();
@@ -179,6 +213,20 @@ impl SimStore {
     }
 
     /// An open store with the same content on a disk of its own: a copied directory.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// let copy = store.copy();
+    /// store.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() })?;
+    /// assert!(copy.head().is_empty());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn copy(&self) -> Self {
         let disk = self.disk();
@@ -195,6 +243,21 @@ impl SimStore {
 
     /// Takes the power away. Of `n` commits that were not synced, the first `random % (n + 1)` stay;
     /// so 0 loses all of them.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// let commit = || store.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() });
+    /// commit()?; // and no sync
+    /// store.crash(0);
+    /// assert!(store.reopen().head().is_empty());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     pub fn crash(&self, random: u64) {
         let mut disk = self.disk();
         let disk = &mut *disk;
@@ -206,17 +269,63 @@ impl SimStore {
     }
 
     /// Kills the process: nothing is lost, but the handle is dead.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// store.commit(&Commit { head: Some(&[block.cid]), ..Commit::default() })?;
+    /// store.kill();
+    /// assert!(store.sync().is_err());
+    /// assert_eq!(store.reopen().head(), [block.cid]); // nothing is lost
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     pub fn kill(&self) {
         self.disk().epoch += 1;
     }
 
     /// Lets a call fail; 0 is the next one that changes something.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::{SimFault, SimStore};
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// store.fail_call(1, SimFault::Full);
+    /// store.commit(&Commit::default())?; // call 0
+    /// assert!(store.commit(&Commit { blocks: &[block.into()], ..Commit::default() }).is_err());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     pub fn fail_call(&self, after: u64, fault: SimFault) {
         let mut disk = self.disk();
         disk.plan = Some((disk.calls + after, fault));
     }
 
     /// Makes space again and forgets a planned failure.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::{SimFault, SimStore};
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// let blocks = [block.clone().into()];
+    /// let commit = || store.commit(&Commit { blocks: &blocks, ..Commit::default() });
+    /// store.fail_call(0, SimFault::Full);
+    /// assert!(commit().is_err());
+    /// store.heal();
+    /// commit()?;
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     pub fn heal(&self) {
         let mut disk = self.disk();
         disk.full = false;
@@ -224,17 +333,64 @@ impl SimStore {
     }
 
     /// Damages a block on the disk. Committing it again heals it.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::{SimStore, StoreError};
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// let blocks = [block.clone().into()];
+    /// let commit = || store.commit(&Commit { blocks: &blocks, ..Commit::default() });
+    /// commit()?;
+    /// store.damage(&block.cid);
+    /// assert!(matches!(store.block(&block.cid), Err(StoreError::Corrupt { .. })));
+    /// commit()?; // heals it
+    /// assert!(store.block(&block.cid)?.is_some());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     pub fn damage(&self, cid: &Cid) {
         self.disk().damaged.insert(*cid);
     }
 
     /// How many calls that change something there were, for loops over all of them.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// store.commit(&Commit::default())?;
+    /// store.sync()?;
+    /// assert_eq!(store.calls(), 2);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.disk().calls
     }
 
     /// How many commits a crash could lose.
+    ///
+    /// ```
+    /// # use firebrick::core::Block;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{Commit, MemoryStore, Store};
+    /// use firebrick::store::SimStore;
+    /// # let store = MemoryStore::new();
+    /// # let block = Block::new(Codec::Raw, "hello");
+    /// let store = SimStore::new();
+    /// store.commit(&Commit::default())?;
+    /// assert_eq!(store.unsynced(), 1);
+    /// store.sync()?;
+    /// assert_eq!(store.unsynced(), 0);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.disk().unsynced.len()

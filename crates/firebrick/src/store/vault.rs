@@ -38,6 +38,18 @@ pub(crate) const TAG_BYTES: usize = 16;
 pub(crate) const NONCE_BYTES: usize = 12;
 
 /// The key that a store is sealed with. Wiped from memory when dropped.
+///
+/// ```
+/// use firebrick::store::{LogOptions, LogStore, StoreError, StoreKey};
+/// # let dir = tempfile::tempdir().unwrap();
+/// let open = |byte| {
+///     let key = StoreKey::new([byte; 32]);
+///     LogStore::open(dir.path().join("store"), &LogOptions::sealed(key))
+/// };
+/// open(1)?;
+/// assert!(matches!(open(2), Err(StoreError::WrongKey { .. })));
+/// # Ok::<(), StoreError>(())
+/// ```
 #[derive(Clone)]
 pub struct StoreKey {
     bytes: Zeroizing<[u8; 32]>,
@@ -46,6 +58,14 @@ pub struct StoreKey {
 
 impl StoreKey {
     /// A key from 32 bytes, which must be random or derived from a secret.
+    ///
+    /// ```
+    /// use firebrick::store::StoreKey;
+    /// let mut bytes = [0; 32];
+    /// getrandom::fill(&mut bytes).expect("the system has randomness");
+    /// let key = StoreKey::new(bytes);
+    /// assert_eq!(format!("{key:?}"), "StoreKey(…)"); // never in a log
+    /// ```
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self {
@@ -56,6 +76,13 @@ impl StoreKey {
 
     /// The same key with a public name, which stores remember in the clear: an error can then say
     /// which key is missing.
+    ///
+    /// ```
+    /// use firebrick::store::{LogOptions, StoreKey};
+    /// let key = StoreKey::new([7; 32]).named("the key of this laptop");
+    /// let options = LogOptions::sealed(key);
+    /// assert!(options.key.is_some());
+    /// ```
     #[must_use]
     pub fn named(self, fingerprint: impl Into<String>) -> Self {
         Self {

@@ -14,12 +14,38 @@ use crate::error::{Error, Result};
 use crate::ledger::Written;
 
 /// An attached remote. Cloning gives another handle; dropping handles changes nothing.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, State};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let hub = db.attach("memory://attachment")?;
+/// db.put(&note("a", "one")).await?;
+/// hub.synced().await?;
+/// assert_eq!(hub.status().state, State::UpToDate);
+/// hub.detach().await;
+/// assert_eq!(hub.status().state, State::Detached);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Attachment {
     shared: Arc<Shared>,
 }
 
 /// What a detached remote still lacks.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Remote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let hub = db.attach(Remote::url("memory://detach-report")?.name("hub"))?;
+/// db.put(&note("a", "one")).await?;
+/// let report = hub.detach().await;
+/// assert_eq!((report.remote.as_str(), report.unpushed), ("hub", 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DetachReport {
@@ -30,6 +56,19 @@ pub struct DetachReport {
 }
 
 /// What closing left undone.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.attach("memory://close-report")?;
+/// db.put(&note("a", "one")).await?;
+/// for (remote, events) in db.close().await?.unpushed {
+///     println!("{remote} lacks {events} events; it gets them another time");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
@@ -48,24 +87,65 @@ impl Attachment {
     }
 
     /// The remote's name.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let hub = db.attach(Remote::url("memory://named")?.name("hub"))?;
+    /// assert_eq!(hub.name(), "hub");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
     /// The remote's URL.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let hub = db.attach(Remote::url("memory://with-url")?.name("hub"))?;
+    /// assert_eq!(hub.url(), "memory://with-url");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn url(&self) -> &str {
         &self.shared.url
     }
 
     /// The present status.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, State};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let hub = db.attach("memory://status")?;
+    /// hub.synced().await?;
+    /// let status = hub.status();
+    /// assert_eq!(status.state, State::UpToDate);
+    /// assert!(status.pending.is_empty() && status.last_error.is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn status(&self) -> RemoteStatus {
         self.shared.status.borrow().clone()
     }
 
     /// The status to watch: it wakes with every change.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, RemoteStatus, State};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let hub = db.attach("memory://watched")?;
+    /// let mut status = hub.watch();
+    /// let good = |status: &RemoteStatus| status.state == State::UpToDate;
+    /// status.wait_for(good).await.expect("it is attached");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<RemoteStatus> {
         self.shared.status.subscribe()
@@ -80,6 +160,22 @@ impl Attachment {
     ///
     /// While the remote is offline, or something there is missing, it waits; see
     /// [`Attachment::synced_within`].
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let bob = Database::memory("bob").await?; // without the key
+    /// db.put(&note("a", "one")).await?;
+    /// db.attach("memory://synced")?.synced().await?;
+    /// let hub = bob.attach("memory://synced")?;
+    /// assert!(matches!(hub.synced().await, Err(Error::NeedsKey { .. })));
+    /// bob.keys().import(&db.keys().export()?)?;
+    /// hub.synced().await?;
+    /// assert_eq!(bob.get("a").await?, Some(note("a", "one")));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// What only the caller can mend: [`Error::NeedsKey`], [`Error::NeedsMerge`],
@@ -104,6 +200,20 @@ impl Attachment {
     }
 
     /// [`Attachment::synced`] with a deadline.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::{env::RealEnv, gateway::{Faulty, MemoryRemote}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let faulty = Faulty::new(Arc::new(MemoryRemote::unnamed()), Arc::new(RealEnv::new()), 1);
+    /// faulty.set_unavailable(true);
+    /// let hub = db.attach(Remote::gateway(Arc::new(faulty)))?;
+    /// let late = hub.synced_within(Duration::from_millis(20)).await;
+    /// assert!(matches!(late, Err(Error::Timeout { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] with what stands in the way, beside those of [`Attachment::synced`].
@@ -154,6 +264,20 @@ impl Attachment {
 
     /// Waits until the remote holds this write. What else is going on there does not matter.
     ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let hub = db.attach("memory://reached")?;
+    /// let written = db.put(&note("a", "one")).await?;
+    /// hub.reached(&written).await?;
+    /// hub.detach().await;
+    /// let later = db.put(&note("b", "two")).await?;
+    /// assert!(matches!(hub.reached(&later).await, Err(Error::Detached(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Detached`] if the attachment ends before, and what keeps anything from being
     /// pushed and only the caller can mend.
@@ -179,6 +303,18 @@ impl Attachment {
     }
 
     /// Pushes what is left, within some seconds, and ends the syncing. Never hangs.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let hub = db.attach("memory://detached")?;
+    /// db.put(&note("a", "one")).await?;
+    /// assert_eq!(hub.detach().await.unpushed, 0);
+    /// assert!(db.attachments().is_empty());
+    /// # Ok(()) }
+    /// ```
     pub async fn detach(&self) -> DetachReport {
         let hopeless = matches!(self.status().state, State::Offline { .. });
         let mut how = Stop::Now;
@@ -221,6 +357,20 @@ impl std::fmt::Debug for Attachment {
 }
 
 /// Where a write has arrived. See [`Database::receipt`](crate::Database::receipt).
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.attach("memory://receipt-a")?;
+/// db.attach("memory://receipt-b")?;
+/// let written = db.put(&note("a", "one")).await?;
+/// let receipt = db.receipt(&written);
+/// assert_eq!(receipt.local(), db.head());
+/// receipt.all().await?; // both remotes hold it
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Receipt {
     attachments: Vec<Attachment>,
@@ -237,12 +387,35 @@ impl Receipt {
 
     /// The head that the write produced. It is stored here already: that is what the write's own
     /// return says.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// let written = db.put(&note("a", "one")).await?;
+    /// assert_eq!(db.receipt(&written).local(), written.head);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn local(&self) -> &[Cid] {
         &self.written.head
     }
 
     /// Waits until the remote of this name holds the write.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error, Remote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.attach(Remote::url("memory://receipt")?.name("hub"))?;
+    /// let written = db.put(&note("a", "one")).await?;
+    /// db.receipt(&written).remote("hub").await?;
+    /// let other = db.receipt(&written).remote("other").await;
+    /// assert!(matches!(other, Err(Error::NoRemote(name)) if name == "other"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoRemote`], and those of [`Attachment::reached`].
@@ -258,6 +431,19 @@ impl Receipt {
     }
 
     /// Waits until every remote that was attached at the time of the call holds the write.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+    /// db.attach("memory://all-a")?;
+    /// db.attach("memory://all-b")?;
+    /// let written = db.put(&note("a", "one")).await?;
+    /// db.receipt(&written).all().await?;
+    /// assert!(db.attachments().iter().all(|hub| hub.status().traffic.cars_up > 0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Attachment::reached`].

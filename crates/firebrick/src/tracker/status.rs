@@ -4,6 +4,21 @@ use firebrick_core::Cid;
 use serde::{Deserialize, Serialize};
 
 /// Where syncing with a remote stands.
+///
+/// ```
+/// # use firebrick::{Database, Error, State};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let hub = db.attach("memory://state")?;
+/// hub.synced().await?;
+/// match hub.status().state {
+///     State::UpToDate => println!("all is well"),
+///     State::Offline { retry_in_ms, .. } => println!("again in {retry_in_ms} ms"),
+///     State::NeedsKey { fingerprint } => println!("please import the key {fingerprint}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
@@ -56,6 +71,27 @@ pub enum State {
 }
 
 /// A head at the remote that cannot be applied yet, and why. Everything else goes on.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// use firebrick::gateway::MemoryRemote;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// db.attach("memory://pending")?.synced().await?;
+/// let remote = MemoryRemote::named("pending"); // somebody deletes its files
+/// for (car, _) in remote.dump_cars() {
+///     remote.remove_car(&car.cid);
+/// }
+/// # let bob = Database::memory("bob").await?;
+/// # bob.keys().import(&db.keys().export()?)?;
+/// let hub = bob.attach("memory://pending")?;
+/// let mut status = hub.watch();
+/// let status = status.wait_for(|status| !status.pending.is_empty()).await.unwrap();
+/// assert!(!status.pending[0].cars.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pending {
     /// The slot that announces it.
@@ -71,6 +107,18 @@ pub struct Pending {
 }
 
 /// A document that is known by its event, but whose block has not arrived.
+///
+/// ```
+/// # use firebrick::{Database, Error, Missing};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let hub = db.attach("memory://missing")?;
+/// hub.synced().await?;
+/// for Missing { id, cid } in hub.status().missing_documents {
+///     println!("{id} changed, but its new value {cid} has not arrived");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The document's id.
@@ -80,6 +128,20 @@ pub struct Missing {
 }
 
 /// What went over the wire since the remote was first attached.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// let hub = db.attach("memory://traffic")?;
+/// db.put(&note("a", "one")).await?;
+/// hub.synced().await?;
+/// let traffic = hub.status().traffic;
+/// assert!(traffic.documents_up > 0 && traffic.bytes_up > 0 && traffic.announces > 0);
+/// assert_eq!(traffic.documents_down, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Bytes sent, as stored at the remote.
@@ -90,15 +152,27 @@ pub struct Traffic {
     pub cars_up: u64,
     /// CARs received.
     pub cars_down: u64,
-    /// Documents and tombstones sent.
+    /// Blocks of documents and tombstones sent, the constant first one of a ledger included.
     pub documents_up: u64,
-    /// Documents and tombstones received.
+    /// Blocks of documents and tombstones received, the same way.
     pub documents_down: u64,
     /// Announcements made.
     pub announces: u64,
 }
 
 /// A file whose content a remote lacks, or holds in a form that cannot be read.
+///
+/// ```
+/// # use firebrick::{Database, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let hub = db.attach("memory://missing-file")?;
+/// hub.synced().await?;
+/// for file in hub.status().files.missing {
+///     println!("{} of {}: {}", file.name, file.id, file.cause);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MissingFile {
     /// The document's id.
@@ -112,6 +186,19 @@ pub struct MissingFile {
 }
 
 /// Files on their way to and from one remote.
+///
+/// ```
+/// # use firebrick::{Database, Error, FileSource};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let hub = db.attach("memory://file-status")?;
+/// db.files("album").put("sea.txt", FileSource::bytes("waves and sand")).await?;
+/// hub.synced().await?;
+/// let files = hub.status().files;
+/// assert!(files.bytes_pushed >= 14 && files.bytes_to_push == 0);
+/// assert!(files.missing.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FileStatus {
@@ -127,6 +214,18 @@ pub struct FileStatus {
 }
 
 /// Everything about one attached remote at one moment.
+///
+/// ```
+/// # use firebrick::{Database, Error, Remote, RemoteStatus, State};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// let hub = db.attach(Remote::url("memory://remote-status")?.name("hub"))?;
+/// hub.synced().await?;
+/// let status: RemoteStatus = hub.status();
+/// assert_eq!((status.remote.as_str(), status.state), ("hub", State::UpToDate));
+/// assert!(!status.joined);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoteStatus {
     /// The remote's name.
@@ -169,6 +268,18 @@ impl RemoteStatus {
     }
 
     /// What stands in the way of being up to date, in words.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// let hub = db.attach("memory://obstacle")?;
+    /// hub.synced().await?;
+    /// assert_eq!(hub.status().obstacle(), "nothing");
+    /// hub.detach().await;
+    /// assert_eq!(hub.status().obstacle(), "it was detached");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn obstacle(&self) -> String {
         let pending = || self.pending.first().map(|pending| pending.cause.clone());

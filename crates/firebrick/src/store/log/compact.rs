@@ -17,6 +17,20 @@ impl LogStore {
     /// A crash at any time leaves a store with at least the blocks to keep. Until the end this needs
     /// as much space again as they take.
     ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// use firebrick::{core::Block, store::Commit};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let blocks = ["needed", "not needed"].map(|text| Block::new(Codec::Raw, text));
+    /// let stored = blocks.clone().map(Into::into);
+    /// store.commit(&Commit { blocks: &stored, ..Commit::default() })?;
+    /// let done = store.compact(&mut |cid| *cid == blocks[0].cid)?;
+    /// assert_eq!((done.kept_blocks, done.dropped_blocks), (1, 1));
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// If the disk fails, or if a part of the log is damaged. Nothing is lost then; space that was
     /// used is given back by the next compaction.

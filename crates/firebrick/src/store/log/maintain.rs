@@ -189,6 +189,20 @@ impl LogStore {
     /// Shows a reader what was committed since it was opened or refreshed, and answers whether that
     /// was anything. A store that is open for writing is always up to date.
     ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// use firebrick::store::Commit;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let path = dir.path().join("store");
+    /// let reader = LogStore::open_read_only(&path, &LogOptions::insecure())?;
+    /// store.commit(&Commit { kv: &[("a".into(), Some("1".into()))], ..Commit::default() })?;
+    /// assert!(reader.refresh()?);
+    /// assert!(reader.kv("a").is_some());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// If the disk fails.
     pub fn refresh(&self) -> Result<bool, StoreError> {

@@ -8,6 +8,19 @@ use super::super::replay::{self, LogReader, segment_name};
 use super::LogStore;
 
 /// What [`LogStore::verify`] found.
+///
+/// ```
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// use firebrick::{core::Block, store::Commit};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// let blocks = [Block::new(Codec::Raw, "hello").into()];
+/// store.commit(&Commit { blocks: &blocks, ..Commit::default() })?;
+/// let found = store.verify()?;
+/// assert_eq!((found.commits, found.blocks, found.bytes), (1, 1, 5));
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Verification {
@@ -25,6 +38,15 @@ pub struct Verification {
 
 impl Verification {
     /// Whether nothing is damaged.
+    ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// assert!(store.verify()?.is_good());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.damaged.is_empty() && self.damage.is_empty()
@@ -34,6 +56,16 @@ impl Verification {
 impl LogStore {
     /// Reads the whole log and checks every commit, every block against its CID, and that the index
     /// finds it. Reading and committing go on; what is committed meanwhile is not checked.
+    ///
+    /// ```
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let found = store.verify()?;
+    /// assert!(found.damaged.is_empty() && found.damage.is_empty());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// If the system fails. Damage is not an error but the result.
