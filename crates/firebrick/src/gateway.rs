@@ -39,9 +39,35 @@ pub use open::{open, open_with};
 pub use url::{Place, RemoteUrl};
 
 /// The answer of a gateway call.
+///
+/// ```
+/// use firebrick::gateway::{Gateway, GatewayResult, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), firebrick::gateway::GatewayError> {
+/// async fn slots(remote: &dyn Gateway) -> GatewayResult<usize> {
+///     Ok(remote.slots().await?.len())
+/// }
+/// assert_eq!(slots(&MemoryRemote::unnamed()).await?, 0);
+/// # Ok(()) }
+/// ```
 pub type GatewayResult<T> = Result<T, GatewayError>;
 
 /// What a remote can do. Probed by [`Gateway::prepare`], never assumed.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// remote.prepare().await?;
+/// let can = remote.capabilities();
+/// assert!(can.write && can.list && can.notify);
+/// assert!(!can.shared_pointer); // nothing that JavaScript reads
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -69,6 +95,22 @@ impl Capabilities {
 }
 
 /// One CAR of a listing.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// remote.put_car(&cid, car.clone()).await?;
+/// let listed = remote.list_cars().await?.expect("it can list");
+/// assert_eq!((listed[0].cid, listed[0].len), (cid, car.len() as u64));
+/// assert!(!listed[0].is_file);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CarEntry {
     /// Its name. It is a hash of the plain CAR, so the stored bytes can't be checked against it
@@ -88,39 +130,215 @@ pub struct CarEntry {
 /// put before it through the same gateway survive whatever the announcement survives.
 ///
 /// Dropping a call's future leaves the call done or not done.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// remote.prepare().await?;
+/// remote.put_car(&cid, car.clone()).await?;
+/// remote.announce(&slot, &Announcement::new("[]")).await?; // after the CARs that it names
+/// assert_eq!(remote.get_car(&cid).await?, Some(car));
+/// # Ok(()) }
+/// ```
 pub trait Gateway: Send + Sync + 'static {
     /// The URL, normalised, without secrets.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// assert_eq!(MemoryRemote::named("hub").url(), "memory://hub");
+    /// ```
     fn url(&self) -> &str;
 
     /// What the remote can do, as far as known now.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// if remote.capabilities().write {
+    ///     remote.put_car(&cid, car).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     fn capabilities(&self) -> Capabilities;
 
     /// Makes the remote ready for use: creates directories, probes capabilities. Called at every
     /// attach, before anything else.
+    ///
+    /// ```
+    /// use firebrick::{env::RealEnv, gateway::{FolderGateway, Gateway}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), firebrick::gateway::GatewayError> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("hub");
+    /// let remote = FolderGateway::new(&path, std::sync::Arc::new(RealEnv::new()));
+    /// assert!(!path.exists());
+    /// remote.prepare().await?;
+    /// assert!(path.is_dir());
+    /// # Ok(()) }
+    /// ```
     fn prepare(&self) -> BoxFuture<'_, GatewayResult<()>>;
 
     /// Stores a CAR under its name. Storing it again does no harm, and repairs a damaged copy.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car.clone()).await?;
+    /// remote.put_car(&cid, car.clone()).await?; // does no harm
+    /// assert_eq!(remote.list_cars().await?.map(|cars| cars.len()), Some(1));
+    /// # Ok(()) }
+    /// ```
     fn put_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>>;
 
     /// Stores a file CAR under its name.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_file_car(&cid, car.clone()).await?;
+    /// assert_eq!(remote.get_car(&cid).await?, None); // a place of their own
+    /// assert_eq!(remote.get_file_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     fn put_file_car<'a>(&'a self, cid: &'a Cid, bytes: Bytes) -> BoxFuture<'a, GatewayResult<()>>;
 
     /// Reads a CAR; `None` if it isn't there (now).
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// assert_eq!(remote.get_car(&cid).await?, None);
+    /// remote.put_car(&cid, car.clone()).await?;
+    /// let read = remote.get_car(&cid).await?.expect("it was put");
+    /// assert!(cid.matches(&read)); // whoever reads checks
+    /// # Ok(()) }
+    /// ```
     fn get_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>>;
 
     /// Reads a file CAR; `None` if it isn't there (now).
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// assert_eq!(remote.get_file_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     fn get_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>>;
 
     /// Deletes a CAR. Deleting one that isn't there is fine.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car).await?;
+    /// remote.delete_car(&cid).await?;
+    /// remote.delete_car(&cid).await?; // is fine, too
+    /// assert_eq!(remote.get_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     fn delete_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>>;
 
     /// Deletes a file CAR. Deleting one that isn't there is fine.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_file_car(&cid, car).await?;
+    /// remote.delete_file_car(&cid).await?;
+    /// assert_eq!(remote.get_file_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     fn delete_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>>;
 
     /// Lists all CARs in no particular order; `None` if this remote can't.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_file_car(&cid, car).await?;
+    /// match remote.list_cars().await? {
+    ///     Some(cars) => assert!(cars.iter().any(|entry| entry.cid == cid && entry.is_file)),
+    ///     None => println!("this remote cannot say"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     fn list_cars(&self) -> BoxFuture<'_, GatewayResult<Option<Vec<CarEntry>>>>;
 
     /// Replaces the content of a writer's own slot. What was put before is durable first.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.announce(&slot, &Announcement::new("[1]")).await?;
+    /// remote.announce(&slot, &Announcement::new("[2]")).await?; // takes its place
+    /// assert_eq!(remote.slots().await?, [(slot, Announcement::new("[2]"))]);
+    /// # Ok(()) }
+    /// ```
     fn announce<'a>(
         &'a self,
         slot: &'a SlotId,
@@ -130,19 +348,96 @@ pub trait Gateway: Send + Sync + 'static {
     /// Reads all slots, sorted by id. A slot that can't be read now is left out; absence is no
     /// information. On remotes with a shared pointer, [`MAIN_SLOT`] stands for that pointer, which
     /// may hold any number of events.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// for slot in ["b2".repeat(16), "a1".repeat(16)] {
+    ///     remote.announce(&slot, &Announcement::new("[]")).await?;
+    /// }
+    /// let slots = remote.slots().await?;
+    /// assert!(slots.is_sorted_by_key(|(id, _)| id));
+    /// # Ok(()) }
+    /// ```
     fn slots(&self) -> BoxFuture<'_, GatewayResult<Vec<(SlotId, Announcement)>>>;
 
     /// Removes a slot. Removing one that isn't there is fine.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.announce(&slot, &Announcement::new("[]")).await?;
+    /// remote.remove_slot(&slot).await?;
+    /// assert!(remote.slots().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     fn remove_slot<'a>(&'a self, slot: &'a SlotId) -> BoxFuture<'a, GatewayResult<()>>;
 
     /// Reads the pointer that JavaScript reads; `None` if there is none.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// assert!(remote.read_pointer().await.is_err() || remote.read_pointer().await?.is_none());
+    /// # Ok(()) }
+    /// ```
     fn read_pointer(&self) -> BoxFuture<'_, GatewayResult<Option<Bytes>>>;
 
     /// Replaces the pointer that JavaScript reads, CARs first as with `announce`.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let remote = remote.with_pointer(); // as a folder has one
+    /// remote.write_pointer("[]".into()).await?;
+    /// assert_eq!(remote.read_pointer().await?.as_deref(), Some(&b"[]"[..]));
+    /// # Ok(()) }
+    /// ```
     fn write_pointer(&self, bytes: Bytes) -> BoxFuture<'_, GatewayResult<()>>;
 
     /// A stream of "something may have been announced since the last item, or since this call".
     ///
     /// A hint only: it can come too often, late or never, and the stream may end.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// use futures_util::StreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let mut hints = remote.watch();
+    /// remote.announce(&slot, &Announcement::new("[]")).await?;
+    /// assert_eq!(hints.next().await, Some(())); // now it is worth a look
+    /// assert_eq!(remote.slots().await?.len(), 1);
+    /// # Ok(()) }
+    /// ```
     fn watch(&self) -> BoxStream<'static, ()>;
 }

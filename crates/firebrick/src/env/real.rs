@@ -14,6 +14,18 @@ use super::Env;
 /// which starts when first needed and lives as long as the process. Timers and blocking jobs always
 /// use our own: the caller's runtime may have been built without timers, and a future that sleeps
 /// may outlive it.
+///
+/// ```
+/// # use firebrick::Error;
+/// use std::{sync::Arc, time::Duration};
+/// use firebrick::env::{Env, RealEnv};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// let env: Arc<dyn Env> = Arc::new(RealEnv::new());
+/// let before = env.now();
+/// env.sleep(Duration::from_millis(2)).await;
+/// assert!(env.now() - before >= Duration::from_millis(2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RealEnv {
     tasks: Option<Handle>,
@@ -21,6 +33,17 @@ pub struct RealEnv {
 
 impl RealEnv {
     /// Runs tasks on the current tokio runtime, or on our own if there is none.
+    ///
+    /// ```
+    /// # use firebrick::Error;
+    /// use firebrick::env::{Env, RealEnv};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let env = RealEnv::new(); // tasks run on this runtime
+    /// let (sender, receiver) = tokio::sync::oneshot::channel();
+    /// env.spawn("answers", Box::pin(async move { drop(sender.send(42)) }));
+    /// assert_eq!(receiver.await, Ok(42));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -29,6 +52,14 @@ impl RealEnv {
     }
 
     /// Runs tasks on our own runtime, whatever the caller uses.
+    ///
+    /// ```
+    /// use firebrick::env::{Env, RealEnv};
+    /// let env = RealEnv::independent();
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// env.spawn("answers", Box::pin(async move { drop(sender.send(42)) }));
+    /// assert_eq!(receiver.recv(), Ok(42)); // although nobody drives a runtime here
+    /// ```
     #[must_use]
     pub const fn independent() -> Self {
         Self { tasks: None }

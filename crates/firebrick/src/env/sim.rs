@@ -54,6 +54,16 @@ pub use self::task::{note, noting};
 const DEFAULT_POLL_LIMIT: u64 = 2_000_000;
 
 /// A deterministic executor with virtual time.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// # let executor = Executor::new(1);
+/// let env = executor.process("a");
+/// executor.run_until(env.sleep(Duration::from_secs(3600)), Duration::from_secs(7200))?;
+/// assert_eq!(executor.now(), Duration::from_secs(3600));
+/// # Ok::<(), firebrick::env::sim::Stuck>(())
+/// ```
 #[derive(Debug)]
 pub struct Executor {
     shared: Arc<Shared>,
@@ -97,6 +107,14 @@ enum Turn {
 
 impl Executor {
     /// An executor whose every choice follows from `seed`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let executor = Executor::new(42);
+    /// assert_eq!((executor.seed(), executor.now()), (42, Duration::ZERO));
+    /// ```
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_log(seed, Log::new())
@@ -124,41 +142,116 @@ impl Executor {
     }
 
     /// The seed.
+    ///
+    /// ```
+    /// use firebrick::env::sim::Executor;
+    /// assert_eq!(Executor::new(42).seed(), 42);
+    /// ```
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.shared.seed
     }
 
     /// The virtual time.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// executor.run_for(Duration::from_secs(3600))?; // takes no time
+    /// assert_eq!(executor.now(), Duration::from_secs(3600));
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     #[must_use]
     pub fn now(&self) -> Duration {
         self.shared.state().now
     }
 
     /// A random generator for the scenario itself, independent of everything else.
+    ///
+    /// ```
+    /// use firebrick::env::sim::Executor;
+    /// let (one, other) = (Executor::new(7), Executor::new(7));
+    /// assert_eq!(one.rng("writers").next_u64(), other.rng("writers").next_u64());
+    /// ```
     #[must_use]
     pub fn rng(&self, purpose: &str) -> Rng {
         Rng::derive(self.shared.seed, purpose)
     }
 
     /// The hash of everything that has happened: spawns, polls, timers, crashes and notes in order.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let run = |seed, seconds| {
+    ///     let executor = Executor::new(seed);
+    ///     let env = executor.process("a");
+    ///     executor.run_until(env.sleep(Duration::from_secs(seconds)), Duration::from_secs(60))?;
+    ///     Ok(executor.log_hash())
+    /// };
+    /// assert_eq!(run(1, 5)?, run(1, 5)?);
+    /// assert_ne!(run(1, 5)?, run(1, 6)?);
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     #[must_use]
     pub fn log_hash(&self) -> u64 {
         self.shared.state().log.hash()
     }
 
     /// How many tasks exist.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// env.spawn("waits", Box::pin(std::future::pending()));
+    /// assert_eq!(executor.task_count(), 1);
+    /// env.crash();
+    /// assert_eq!(executor.task_count(), 0);
+    /// ```
     #[must_use]
     pub fn task_count(&self) -> usize {
         self.shared.state().tasks.len()
     }
 
     /// How many polls may happen at one instant before the run counts as stuck.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// use firebrick::env::{sim::StuckReason, yield_now};
+    /// # let executor = Executor::new(1);
+    /// executor.set_poll_limit(100);
+    /// let circle = async { loop { yield_now().await } };
+    /// let stuck = executor.run_until(circle, Duration::from_secs(1)).unwrap_err();
+    /// assert_eq!(stuck.reason, StuckReason::Livelock);
+    /// ```
     pub fn set_poll_limit(&self, polls: u64) {
         self.shared.state().poll_limit = polls;
     }
 
     /// Runs all tasks for this long, in virtual time.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// let (sender, mut receiver) = tokio::sync::oneshot::channel();
+    /// let slow = env.clone();
+    /// env.spawn("slow", Box::pin(async move {
+    ///     slow.sleep(Duration::from_secs(10)).await;
+    ///     drop(sender.send("done"));
+    /// }));
+    /// executor.run_for(Duration::from_secs(9))?;
+    /// assert!(receiver.try_recv().is_err());
+    /// executor.run_for(Duration::from_secs(2))?;
+    /// assert_eq!(receiver.try_recv(), Ok("done"));
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     ///
     /// # Errors
     /// [`Stuck`] if some task goes round in circles.
@@ -171,6 +264,18 @@ impl Executor {
     ///
     /// `future` is one of the tasks: it too is polled when its turn comes. Tasks that aren't finished
     /// afterwards stay where they are until the next call.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// use firebrick::env::sim::StuckReason;
+    /// # let executor = Executor::new(1);
+    /// assert_eq!(executor.run_until(async { 6 * 7 }, Duration::from_secs(1))?, 42);
+    /// let never = std::future::pending::<()>();
+    /// let stuck = executor.run_until(never, Duration::from_secs(1)).unwrap_err();
+    /// assert_eq!(stuck.reason, StuckReason::Deadlock);
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     ///
     /// # Errors
     /// [`Stuck`] with what every task waits for, if nothing can ever happen again, if `limit` of

@@ -9,6 +9,12 @@ use super::error::{GatewayError, GatewayErrorKind};
 /// Name of a slot: one writer epoch, 32 characters of `0-9a-z`, drawn at random per store and open.
 ///
 /// Listings may show other names too: [`MAIN_SLOT`], and copies of slots that a file-sync tool made.
+///
+/// ```
+/// use firebrick::gateway::{SlotId, check_slot_id};
+/// let slot: SlotId = "a1".repeat(16);
+/// assert!(check_slot_id(&slot).is_ok());
+/// ```
 pub type SlotId = String;
 
 /// The slot id under which a listing shows the pointer that JavaScript writes (`meta/main.json`).
@@ -18,6 +24,17 @@ pub const MAIN_SLOT: &str = "main";
 pub(super) const SLOT_ID_LEN: usize = 32;
 
 /// The current state of one writer.
+///
+/// ```
+/// # use firebrick::Cid;
+/// use firebrick::core::cid::Codec;
+/// use firebrick::gateway::Announcement;
+/// let mut announcement = Announcement::new("[]");
+/// announcement.wants.push(Cid::of(Codec::Car, b"lost"));
+/// let stored = announcement.to_bytes()?;
+/// assert_eq!(Announcement::from_bytes(&stored), Some(announcement));
+/// # Ok::<(), firebrick::gateway::GatewayError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// One meta event in the form of `main.json` (format §10.1), on one line.
@@ -28,6 +45,12 @@ pub struct Announcement {
 
 impl Announcement {
     /// An announcement that asks for nothing.
+    ///
+    /// ```
+    /// use firebrick::gateway::Announcement;
+    /// let announcement = Announcement::new("[]");
+    /// assert!(announcement.wants.is_empty());
+    /// ```
     #[must_use]
     pub fn new(meta: impl Into<Bytes>) -> Self {
         Self {
@@ -39,6 +62,13 @@ impl Announcement {
     /// The stored form: two lines of JSON, first the meta event as it is, then `{"wants":[…]}`.
     ///
     /// A prefix of it never reads as a whole one, so a file that arrives in pieces is noticed.
+    ///
+    /// ```
+    /// use firebrick::gateway::Announcement;
+    /// assert_eq!(Announcement::new("[]").to_bytes()?, b"[]\n{\"wants\":[]}\n");
+    /// assert!(Announcement::new("not JSON").to_bytes().is_err());
+    /// # Ok::<(), firebrick::gateway::GatewayError>(())
+    /// ```
     ///
     /// # Errors
     /// [`GatewayErrorKind::Corrupt`] if `meta` isn't JSON on one line.
@@ -61,6 +91,13 @@ impl Announcement {
     }
 
     /// Reads the stored form; `None` if it is anything else, or not all of it.
+    ///
+    /// ```
+    /// use firebrick::gateway::Announcement;
+    /// let stored = b"[]\n{\"wants\":[]}\n";
+    /// assert_eq!(Announcement::from_bytes(stored), Some(Announcement::new("[]")));
+    /// assert_eq!(Announcement::from_bytes(&stored[..9]), None); // the rest has not arrived
+    /// ```
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         #[derive(serde::Deserialize)]
@@ -84,6 +121,12 @@ pub(super) fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Checks the name of a slot that is to be written.
+///
+/// ```
+/// use firebrick::gateway::check_slot_id;
+/// assert!(check_slot_id(&"a1".repeat(16)).is_ok());
+/// assert!(check_slot_id("../main.json").is_err());
+/// ```
 ///
 /// # Errors
 /// [`GatewayErrorKind::Unsupported`] for anything but 32 characters of `0-9a-z`.

@@ -34,6 +34,13 @@ use crate::env::{Elapsed, Env, timeout};
 const HINT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A gateway doesn't keep a promise.
+///
+/// ```
+/// use firebrick::gateway::{GatewayError, GatewayErrorKind, conformance::Failure};
+/// let error = GatewayError::new(GatewayErrorKind::Denied, "no right to write");
+/// let failure = Failure::Call { check: "a CAR can be put", error };
+/// assert_eq!(failure.to_string(), "a CAR can be put: no right to write");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -79,6 +86,18 @@ impl Check {
 
 /// Runs all checks. `make` gives one more gateway to one and the same remote, which is empty at
 /// first; nobody else uses it meanwhile.
+///
+/// ```
+/// use std::sync::Arc;
+/// use firebrick::env::RealEnv;
+/// use firebrick::gateway::{FolderGateway, Gateway, conformance};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), conformance::Failure> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let env = Arc::new(RealEnv::new());
+/// let make = || -> Arc<dyn Gateway> { Arc::new(FolderGateway::new(dir.path(), env.clone())) };
+/// conformance::check(&*env, make).await?;
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// The first promise that isn't kept.

@@ -35,6 +35,25 @@ type Hook = Arc<dyn Fn(Call) -> Step + Send + Sync>;
 ///
 /// In a simulation give it the environment of a process that never crashes: what is under way in a
 /// network arrives although its sender is gone.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.put_car(&cid, car.clone()).await?;
+/// faulty.set_unavailable(true);
+/// assert!(faulty.get_car(&cid).await.is_err());
+/// faulty.heal();
+/// assert_eq!(faulty.get_car(&cid).await?, Some(car));
+/// # Ok(()) }
+/// ```
 pub struct Faulty<G: ?Sized = dyn Gateway> {
     inner: Arc<G>,
     control: Arc<Control>,
@@ -77,6 +96,22 @@ struct Fate {
 
 impl<G: Gateway + ?Sized> Faulty<G> {
     /// A wrapper without any fault so far.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.prepare().await?; // works as the gateway inside
+    /// assert_eq!(faulty.url(), faulty.inner().url());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn new(inner: Arc<G>, env: Arc<dyn Env>, seed: u64) -> Self {
         let label = inner.url().to_owned();
@@ -102,18 +137,73 @@ impl<G: Gateway + ?Sized> Faulty<G> {
     }
 
     /// The gateway inside.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.set_unavailable(true);
+    /// faulty.inner().put_car(&cid, car).await?; // not through the faults
+    /// assert_eq!(faulty.inner().counters().puts, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn inner(&self) -> &Arc<G> {
         &self.inner
     }
 
     /// Replaces the plan of random faults.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// let mut plan = FaultPlan::default();
+    /// plan.error_before = 1.0;
+    /// faulty.set_plan(plan);
+    /// assert!(faulty.put_car(&cid, car).await.is_err());
+    /// assert_eq!(faulty.inner().counters().puts, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn set_plan(&self, plan: FaultPlan) {
         self.state().plan = plan;
     }
 
     /// Ends all faults: random ones, those of single CARs, outages. Calls that hang, hang on, and a
     /// hook stays.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.set_car_fault(&cid, Some(CarFault::Denied));
+    /// faulty.outage(Duration::from_secs(3600));
+    /// assert!(faulty.get_car(&cid).await.is_err());
+    /// faulty.heal();
+    /// assert_eq!(faulty.get_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn heal(&self) {
         let mut state = self.state();
         state.plan = FaultPlan::default();
@@ -124,6 +214,25 @@ impl<G: Gateway + ?Sized> Faulty<G> {
     }
 
     /// Gives one CAR a fault, or takes it away with `None`. Counts for reads and listings.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.put_car(&cid, car.clone()).await?;
+    /// faulty.set_car_fault(&cid, Some(CarFault::Missing));
+    /// assert_eq!(faulty.get_car(&cid).await?, None);
+    /// faulty.set_car_fault(&cid, None);
+    /// assert_eq!(faulty.get_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     pub fn set_car_fault(&self, cid: &Cid, fault: Option<CarFault>) {
         let mut state = self.state();
         match fault {
@@ -133,33 +242,145 @@ impl<G: Gateway + ?Sized> Faulty<G> {
     }
 
     /// Lets every call fail with `Unavailable` until switched off.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.set_unavailable(true);
+    /// let error = faulty.slots().await.unwrap_err();
+    /// assert!(error.is_retryable());
+    /// # Ok(()) }
+    /// ```
     pub fn set_unavailable(&self, unavailable: bool) {
         self.state().unavailable = unavailable;
     }
 
     /// Lets every call fail with `Unavailable` for this long.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.outage(Duration::from_millis(10));
+    /// assert!(faulty.slots().await.is_err());
+    /// tokio::time::sleep(Duration::from_millis(11)).await;
+    /// assert!(faulty.slots().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn outage(&self, duration: Duration) {
         let until = self.control.env.now().saturating_add(duration);
         self.state().outage_until = until;
     }
 
     /// Hides capabilities of the gateway inside; `None` shows all again.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// let mut limits = Capabilities::FULL;
+    /// limits.list = false;
+    /// faulty.set_limits(Some(limits));
+    /// assert!(!faulty.capabilities().list);
+    /// assert_eq!(faulty.list_cars().await?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn set_limits(&self, limits: Option<Capabilities>) {
         self.state().limits = limits;
     }
 
     /// Calls `hook` before and after each call takes effect, and does what it says. A crash point is
     /// a hook that crashes the simulated process and answers [`Step::Hang`].
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// // The upload happens, and its answer gets lost.
+    /// faulty.on_call(|call| match (call.kind, call.phase) {
+    ///     (CallKind::PutCar, Phase::After) => Step::Fail,
+    ///     _ => Step::Continue,
+    /// });
+    /// assert!(faulty.put_car(&cid, car.clone()).await.is_err());
+    /// assert_eq!(faulty.get_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     pub fn on_call(&self, hook: impl Fn(Call) -> Step + Send + Sync + 'static) {
         self.state().hook = Some(Arc::new(hook));
     }
 
     /// Takes the hook away.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.on_call(|_| Step::Fail);
+    /// assert!(faulty.slots().await.is_err());
+    /// faulty.clear_hook();
+    /// assert!(faulty.slots().await.is_ok());
+    /// # Ok(()) }
+    /// ```
     pub fn clear_hook(&self) {
         self.state().hook = None;
     }
 
     /// What has happened so far.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.set_car_fault(&cid, Some(CarFault::Missing));
+    /// faulty.put_car(&cid, car).await?;
+    /// faulty.get_car(&cid).await?;
+    /// let counters = faulty.fault_counters();
+    /// assert_eq!(counters.total_calls(), 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fault_counters(&self) -> FaultCounters {
         self.state().counters.clone()

@@ -57,6 +57,14 @@ const POINTER_TRIES: u32 = 5;
 const POINTER_PAUSE: Duration = Duration::from_millis(4);
 
 /// How often a folder is looked at for changes.
+///
+/// ```
+/// use std::time::Duration;
+/// use firebrick::gateway::PollInterval;
+/// // For a network share, where looking is expensive.
+/// let rarely = PollInterval { busy: Duration::from_secs(2), idle: Duration::from_secs(30) };
+/// assert!(rarely.busy > PollInterval::default().busy);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollInterval {
     /// While something happens.
@@ -75,6 +83,24 @@ impl Default for PollInterval {
 }
 
 /// A folder as a remote. Clones share what they know of it.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// use firebrick::{env::RealEnv, gateway::FolderGateway};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// let remote = FolderGateway::new(dir.path(), std::sync::Arc::new(RealEnv::new()));
+/// remote.prepare().await?;
+/// remote.put_car(&cid, car).await?;
+/// assert!(dir.path().join(format!("data/{cid}.car")).exists());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct FolderGateway {
     url: Arc<str>,
@@ -99,6 +125,13 @@ struct Folder {
 
 impl FolderGateway {
     /// The gateway of the folder at `path`. Nothing is touched before [`Gateway::prepare`].
+    ///
+    /// ```
+    /// use firebrick::{env::RealEnv, gateway::{FolderGateway, Gateway}};
+    /// let path = std::path::Path::new("/mnt/hub");
+    /// let remote = FolderGateway::new(path, std::sync::Arc::new(RealEnv::new()));
+    /// assert_eq!(remote.url(), "file:///mnt/hub");
+    /// ```
     #[must_use]
     pub fn new(path: &Path, env: Arc<dyn Env>) -> Self {
         Self {
@@ -117,6 +150,20 @@ impl FolderGateway {
     }
 
     /// Changes how often [`Gateway::watch`] looks for changes.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, Remote};
+    /// use std::{sync::Arc, time::Duration};
+    /// use firebrick::{env::RealEnv, gateway::{FolderGateway, PollInterval}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::memory("example").await?;
+    /// let rarely = PollInterval { busy: Duration::from_secs(2), idle: Duration::from_secs(30) };
+    /// let share = FolderGateway::new(dir.path(), Arc::new(RealEnv::new()));
+    /// let share = share.with_poll_interval(rarely);
+    /// db.attach(Remote::gateway(Arc::new(share)))?.synced().await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn with_poll_interval(mut self, poll: PollInterval) -> Self {
         self.poll = poll;

@@ -19,6 +19,19 @@ use crate::lock::lock;
 /// A remote that lives in this process. Clones are handles to the same remote.
 ///
 /// Everything that goes through it is copied, so that replicas share no memory by accident.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// use firebrick::gateway::MemoryRemote;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
+/// db.put(&note("a", "one")).await?;
+/// db.attach("memory://looked-at")?.synced().await?;
+/// let remote = MemoryRemote::named("looked-at");
+/// assert!(remote.counters().puts > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct MemoryRemote {
     url: Arc<str>,
@@ -41,6 +54,23 @@ struct State {
 }
 
 /// What has happened to a [`MemoryRemote`] so far.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// remote.put_car(&cid, car.clone()).await?;
+/// remote.put_car(&cid, car.clone()).await?;
+/// let counters = remote.counters();
+/// assert_eq!((counters.puts, counters.duplicate_puts), (2, 1));
+/// assert_eq!(counters.bytes_in, 2 * car.len() as u64);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryCounters {
@@ -73,6 +103,21 @@ static REGISTRY: Mutex<BTreeMap<String, Arc<Shared>>> = Mutex::new(BTreeMap::new
 impl MemoryRemote {
     /// The remote of this name, made when first asked for. It lives as long as the process, or until
     /// [`MemoryRemote::forget`].
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let (one, same) = (MemoryRemote::named("hub"), MemoryRemote::named("hub"));
+    /// one.put_car(&cid, car.clone()).await?;
+    /// assert_eq!(same.get_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn named(name: &str) -> Self {
         let shared = Arc::clone(
@@ -87,6 +132,21 @@ impl MemoryRemote {
     }
 
     /// A remote that no URL leads to.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let (one, other) = (MemoryRemote::unnamed(), MemoryRemote::unnamed());
+    /// one.put_car(&cid, car).await?;
+    /// assert_eq!(other.get_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn unnamed() -> Self {
         Self {
@@ -96,11 +156,41 @@ impl MemoryRemote {
     }
 
     /// Takes the name out of the registry. Handles that exist keep working.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// MemoryRemote::named("hub").put_car(&cid, car).await?;
+    /// MemoryRemote::forget("hub");
+    /// assert_eq!(MemoryRemote::named("hub").get_car(&cid).await?, None); // another one
+    /// # Ok(()) }
+    /// ```
     pub fn forget(name: &str) {
         lock(&REGISTRY).remove(name);
     }
 
     /// Gives the remote a pointer as folders have it, and with it the capability `shared_pointer`.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let remote = remote.with_pointer();
+    /// assert!(remote.capabilities().shared_pointer);
+    /// assert_eq!(remote.read_pointer().await?, None);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_pointer(self) -> Self {
         self.state().pointer.get_or_insert_default();
@@ -108,17 +198,62 @@ impl MemoryRemote {
     }
 
     /// The counters since the start or the last [`MemoryRemote::reset_counters`].
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.get_car(&cid).await?;
+    /// assert_eq!((remote.counters().gets, remote.counters().misses), (1, 1));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn counters(&self) -> MemoryCounters {
         self.state().counters
     }
 
     /// Sets all counters to zero.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car).await?;
+    /// remote.reset_counters();
+    /// assert_eq!(remote.counters().puts, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn reset_counters(&self) {
         self.state().counters = MemoryCounters::default();
     }
 
     /// Forgets all CARs, slots and the pointer, as a server does that lost its disk.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car).await?;
+    /// remote.announce(&slot, &Announcement::new("[]")).await?;
+    /// remote.clear();
+    /// assert!(remote.dump_cars().is_empty() && remote.slots().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn clear(&self) {
         let mut state = self.state();
         state.cars.clear();
@@ -129,6 +264,21 @@ impl MemoryRemote {
     }
 
     /// Removes a CAR or file CAR behind everybody's back; whether it was there.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car).await?;
+    /// assert!(remote.remove_car(&cid));
+    /// assert!(!remote.remove_car(&cid)); // gone already
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn remove_car(&self, cid: &Cid) -> bool {
         let mut state = self.state();
@@ -137,6 +287,21 @@ impl MemoryRemote {
     }
 
     /// Changes the stored bytes of a CAR or file CAR behind everybody's back; whether it was there.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car).await?;
+    /// remote.corrupt_car(&cid, |bytes| bytes[0] ^= 1);
+    /// assert!(!cid.matches(&remote.get_car(&cid).await?.expect("it is there")));
+    /// # Ok(()) }
+    /// ```
     pub fn corrupt_car(&self, cid: &Cid, how: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut state = self.state();
         let key = [(*cid, false), (*cid, true)]
@@ -147,6 +312,21 @@ impl MemoryRemote {
     }
 
     /// All CARs and file CARs with their bytes, to look at in a test.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car.clone()).await?;
+    /// let (entry, bytes) = &remote.dump_cars()[0];
+    /// assert_eq!((entry.cid, bytes), (cid, &car));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn dump_cars(&self) -> Vec<(CarEntry, Bytes)> {
         let state = self.state();
@@ -157,6 +337,22 @@ impl MemoryRemote {
     }
 
     /// Puts everything back as it was at the time of `backup`, as a server does that was restored.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// let backup = remote.backup();
+    /// remote.put_car(&cid, car).await?;
+    /// remote.restore(&backup); // an older state comes back
+    /// assert_eq!(remote.get_car(&cid).await?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn restore(&self, backup: &MemoryBackup) {
         {
             let mut state = self.state();
@@ -168,6 +364,23 @@ impl MemoryRemote {
     }
 
     /// A copy of everything, for [`MemoryRemote::restore`].
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car.clone()).await?;
+    /// let backup = remote.backup();
+    /// remote.clear();
+    /// remote.restore(&backup);
+    /// assert_eq!(remote.get_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn backup(&self) -> MemoryBackup {
         let state = self.state();
@@ -223,6 +436,24 @@ impl MemoryRemote {
 }
 
 /// Everything that a [`MemoryRemote`] held at one moment.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// # let slot = "a1".repeat(16);
+/// remote.put_car(&cid, car).await?;
+/// let backup = remote.backup();
+/// // Also into another remote.
+/// let copy = MemoryRemote::unnamed();
+/// copy.restore(&backup);
+/// assert_eq!(copy.dump_cars().len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct MemoryBackup {
     cars: BTreeMap<(Cid, bool), Vec<u8>>,

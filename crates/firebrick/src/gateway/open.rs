@@ -9,6 +9,16 @@ use crate::env::{Env, RealEnv};
 
 /// Opens the gateway of a URL. Nothing is touched before [`Gateway::prepare`].
 ///
+/// ```
+/// use firebrick::gateway::open;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), firebrick::gateway::GatewayError> {
+/// let remote = open("memory://opened")?;
+/// remote.prepare().await?;
+/// assert!(remote.slots().await?.is_empty());
+/// assert!(open("gopher://hub").is_err());
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// If the URL can't be understood, or nothing here can open it.
 pub fn open(url: &str) -> Result<Arc<dyn Gateway>, GatewayError> {
@@ -16,6 +26,16 @@ pub fn open(url: &str) -> Result<Arc<dyn Gateway>, GatewayError> {
 }
 
 /// As [`open`], in an environment of the caller's.
+///
+/// ```
+/// use std::sync::Arc;
+/// use firebrick::{env::sim::Executor, gateway::{RemoteUrl, open_with}};
+/// // In virtual time.
+/// let env = Executor::new(1).process("a");
+/// let remote = open_with(&RemoteUrl::parse("memory://simulated")?, Arc::new(env))?;
+/// assert_eq!(remote.url(), "memory://simulated");
+/// # Ok::<(), firebrick::gateway::GatewayError>(())
+/// ```
 ///
 /// # Errors
 /// If this build doesn't have the gateway.

@@ -39,6 +39,15 @@ const ESCAPED_PARAM: &AsciiSet = &ESCAPED.add(b'&').add(b'=').add(b'+');
 /// Where a remote is, and what its URL says besides.
 ///
 /// [`fmt::Display`] gives the URL in its normal form, parameters included.
+///
+/// ```
+/// use firebrick::gateway::{Place, RemoteUrl};
+/// let url = RemoteUrl::parse("memory://hub?name=home")?;
+/// assert_eq!(url.place, Place::Memory("hub".into()));
+/// assert_eq!(url.params, [("name".into(), "home".into())]);
+/// assert_eq!(url.to_string(), "memory://hub?name=home");
+/// # Ok::<(), firebrick::gateway::GatewayError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteUrl {
     /// The place.
@@ -49,6 +58,15 @@ pub struct RemoteUrl {
 }
 
 /// The kinds of place that a remote can be in.
+///
+/// ```
+/// use firebrick::gateway::{Place, RemoteUrl};
+/// match RemoteUrl::parse("file:///mnt/hub")?.place {
+///     Place::Folder(path) => assert!(path.ends_with("mnt/hub")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), firebrick::gateway::GatewayError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
@@ -64,6 +82,14 @@ impl RemoteUrl {
     /// A path is told from a mistyped word by a separator in it or a directory of this name; it is
     /// taken literally, without escapes and parameters. `file://./x` and `file:x` are relative to
     /// the current directory, as Fireproof has them.
+    ///
+    /// ```
+    /// use firebrick::gateway::{GatewayErrorKind, RemoteUrl};
+    /// assert_eq!(RemoteUrl::parse("/mnt/hub")?, RemoteUrl::parse("file:///mnt/hub")?);
+    /// let mistyped = RemoteUrl::parse("flie:///mnt/hub").unwrap_err();
+    /// assert_eq!(mistyped.kind(), GatewayErrorKind::Unsupported);
+    /// # Ok::<(), firebrick::gateway::GatewayError>(())
+    /// ```
     ///
     /// # Errors
     /// [`GatewayErrorKind::InvalidUrl`] if it can't be understood, [`GatewayErrorKind::Unsupported`]
@@ -107,6 +133,14 @@ impl RemoteUrl {
     }
 
     /// The first parameter of this name.
+    ///
+    /// ```
+    /// use firebrick::gateway::RemoteUrl;
+    /// let url = RemoteUrl::parse("memory://hub?name=at+home")?;
+    /// assert_eq!(url.param("name"), Some("at home"));
+    /// assert_eq!(url.param("storekey"), None);
+    /// # Ok::<(), firebrick::gateway::GatewayError>(())
+    /// ```
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         let found = self.params.iter().find(|(key, _)| key == name);
@@ -116,6 +150,13 @@ impl RemoteUrl {
 
 impl Place {
     /// The URL of the place, without parameters.
+    ///
+    /// ```
+    /// use firebrick::gateway::RemoteUrl;
+    /// let url = RemoteUrl::parse("memory://my hub?name=home")?;
+    /// assert_eq!(url.place.url(), "memory://my%20hub");
+    /// # Ok::<(), firebrick::gateway::GatewayError>(())
+    /// ```
     #[must_use]
     pub fn url(&self) -> String {
         match self {

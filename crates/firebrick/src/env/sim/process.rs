@@ -55,6 +55,19 @@ impl Process {
 impl Executor {
     /// Starts a process. Its random numbers follow from the seed, the name, and how many processes
     /// of this name there were before.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let (ann, bob) = (executor.process("ann"), executor.process("bob"));
+    /// let random = |env: &dyn Env| {
+    ///     let mut bytes = [0; 8];
+    ///     env.fill_random(&mut bytes);
+    ///     bytes
+    /// };
+    /// assert_ne!(random(&ann), random(&bob));
+    /// ```
     #[must_use]
     pub fn process(&self, name: &str) -> SimEnv {
         let mut state = self.shared.state();
@@ -78,11 +91,35 @@ impl Executor {
     /// its environment does nothing any more. Start the next with [`Executor::process`].
     ///
     /// A task may crash its own process; it must not go on then, so await a future that never ends.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// env.spawn("waits", Box::pin(std::future::pending()));
+    /// executor.crash(&env);
+    /// assert!(!env.is_alive());
+    /// assert_eq!(executor.task_count(), 0);
+    /// ```
     pub fn crash(&self, process: &SimEnv) {
         process.crash();
     }
 
     /// Stops a process without ending it, as a closed lid does. Its timers run on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// let (sender, mut receiver) = tokio::sync::oneshot::channel();
+    /// env.spawn("answers", Box::pin(async move { drop(sender.send(42)) }));
+    /// executor.pause(&env);
+    /// executor.run_for(Duration::from_secs(60))?;
+    /// assert!(receiver.try_recv().is_err());
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     pub fn pause(&self, process: &SimEnv) {
         let mut state = self.shared.state();
         state.log.pause(process.process, true);
@@ -93,6 +130,20 @@ impl Executor {
     }
 
     /// Lets a paused process go on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// let (sender, receiver) = tokio::sync::oneshot::channel();
+    /// executor.pause(&env);
+    /// env.spawn("answers", Box::pin(async move { drop(sender.send(42)) }));
+    /// executor.run_for(Duration::from_secs(60))?;
+    /// executor.resume(&env);
+    /// assert_eq!(executor.run_until(receiver, Duration::from_secs(1))?, Ok(42));
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     pub fn resume(&self, process: &SimEnv) {
         let mut state = self.shared.state();
         state.log.pause(process.process, false);
@@ -104,6 +155,16 @@ impl Executor {
 }
 
 /// The environment of one simulated process. Clones belong to the same process.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// # let executor = Executor::new(1);
+/// let env = executor.process("laptop");
+/// let same = env.clone();
+/// same.crash();
+/// assert!(!env.is_alive());
+/// ```
 #[derive(Clone)]
 pub struct SimEnv {
     shared: Arc<Shared>,
@@ -113,23 +174,61 @@ pub struct SimEnv {
 
 impl SimEnv {
     /// The name of the process.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// assert_eq!(&*executor.process("laptop").name(), "laptop");
+    /// ```
     #[must_use]
     pub fn name(&self) -> Arc<str> {
         Arc::clone(&self.shared.state().processes[self.process].name)
     }
 
     /// Whether the process hasn't crashed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("laptop");
+    /// assert!(env.is_alive());
+    /// env.crash();
+    /// assert!(!env.is_alive());
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.shared.state().processes[self.process].alive
     }
 
     /// Sets the wall clock of this process wrong, or right again with 0.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let (ann, bob) = (executor.process("ann"), executor.process("bob"));
+    /// bob.set_clock_skew_ms(3_600_000);
+    /// assert_eq!(bob.unix_ms(), ann.unix_ms() + 3_600_000);
+    /// assert_eq!(bob.now(), ann.now()); // the time that timers use
+    /// ```
     pub fn set_clock_skew_ms(&self, skew_ms: i64) {
         self.shared.state().processes[self.process].skew_ms = skew_ms;
     }
 
     /// See [`Executor::crash`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use firebrick::env::{Env, sim::Executor};
+    /// # let executor = Executor::new(1);
+    /// let env = executor.process("a");
+    /// env.crash();
+    /// env.spawn("too late", Box::pin(async { unreachable!() }));
+    /// executor.run_for(Duration::from_secs(1))?;
+    /// # Ok::<(), firebrick::env::sim::Stuck>(())
+    /// ```
     pub fn crash(&self) {
         let gone: Vec<Task> = {
             let mut state = self.shared.state();

@@ -7,6 +7,18 @@ use super::process::Process;
 use super::task::{Task, Wait};
 
 /// A run that didn't end, with what every task waits for.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// # let executor = Executor::new(1);
+/// let env = executor.process("laptop");
+/// env.spawn("reader", Box::pin(std::future::pending()));
+/// let never = std::future::pending::<()>();
+/// let stuck = executor.run_until(never, Duration::from_secs(1)).unwrap_err();
+/// assert_eq!((stuck.seed, stuck.tasks.len()), (1, 2));
+/// assert!(stuck.to_string().contains("laptop / reader waits for"));
+/// ```
 #[derive(Clone)]
 pub struct Stuck {
     /// What happened.
@@ -22,6 +34,16 @@ pub struct Stuck {
 }
 
 /// Why a run counts as stuck.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// use firebrick::env::sim::StuckReason;
+/// # let executor = Executor::new(1);
+/// let sleep = executor.process("a").sleep(Duration::from_secs(3600));
+/// let stuck = executor.run_until(sleep, Duration::from_secs(60)).unwrap_err();
+/// assert_eq!(stuck.reason, StuckReason::TimeLimit);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StuckReason {
@@ -34,6 +56,17 @@ pub enum StuckReason {
 }
 
 /// One task of a stuck run.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// use firebrick::env::named;
+/// # let executor = Executor::new(1);
+/// let never = named("a letter", std::future::pending::<()>());
+/// let stuck = executor.run_until(never, Duration::from_secs(1)).unwrap_err();
+/// assert_eq!(stuck.tasks[0].name, "main");
+/// assert_eq!(stuck.tasks[0].waits, ["a letter"]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct StuckTask {
     /// Name of the process.

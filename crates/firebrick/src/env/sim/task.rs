@@ -173,6 +173,19 @@ pub(crate) fn report_wait(wait: Wait) {
 }
 
 /// Writes a line into the simulator's event log, and its hash. Does nothing outside of a simulation.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// use firebrick::env::sim::note;
+/// # let executor = Executor::new(1);
+/// let work = async {
+///     note(|| "the letter was sent".into());
+///     std::future::pending::<()>().await
+/// };
+/// let stuck = executor.run_until(work, Duration::from_secs(1)).unwrap_err();
+/// assert!(stuck.notes.iter().any(|line| line.contains("the letter was sent")));
+/// ```
 pub fn note(line: impl FnOnce() -> String) {
     let running = CURRENT.with(|current| {
         let current = current.borrow();
@@ -192,6 +205,16 @@ pub fn note(line: impl FnOnce() -> String) {
 }
 
 /// Whether [`note`] does anything here.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use firebrick::env::{Env, sim::Executor};
+/// use firebrick::env::sim::noting;
+/// # let executor = Executor::new(1);
+/// assert!(!noting());
+/// assert!(executor.run_until(async { noting() }, Duration::from_secs(1))?);
+/// # Ok::<(), firebrick::env::sim::Stuck>(())
+/// ```
 #[must_use]
 pub fn noting() -> bool {
     CURRENT.with(|current| current.borrow().is_some())

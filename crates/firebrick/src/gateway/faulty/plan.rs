@@ -4,6 +4,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Probabilities (0.0 to 1.0) of random faults per call. The default is none.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// let mut plan = FaultPlan::default();
+/// plan.lose_put = 1.0;
+/// faulty.set_plan(plan);
+/// faulty.put_car(&cid, car).await?; // it says
+/// assert_eq!(faulty.get_car(&cid).await?, None);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FaultPlan {
@@ -54,6 +73,24 @@ pub struct FaultPlan {
 impl FaultPlan {
     /// A bit of everything that a flaky network and an eventually consistent store do. Everything
     /// in it is cured by trying again.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.set_plan(FaultPlan::flaky());
+    /// while faulty.put_car(&cid, car.clone()).await.is_err() {} // again, until it works
+    /// faulty.heal();
+    /// assert_eq!(faulty.get_car(&cid).await?, Some(car));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn flaky() -> Self {
         Self {
@@ -81,6 +118,12 @@ impl FaultPlan {
 
     /// As [`FaultPlan::flaky`], with calls that hang, writes that come back later, and uploads that
     /// are confirmed and lost.
+    ///
+    /// ```
+    /// use firebrick::gateway::FaultPlan;
+    /// let plan = FaultPlan::hostile();
+    /// assert!(plan.hang > 0.0 && FaultPlan::flaky().hang == 0.0);
+    /// ```
     #[must_use]
     pub fn hostile() -> Self {
         Self {
@@ -93,6 +136,24 @@ impl FaultPlan {
 }
 
 /// A fault of one CAR, until it is taken away.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.put_car(&cid, car.clone()).await?;
+/// faulty.set_car_fault(&cid, Some(CarFault::Flipped));
+/// let read = faulty.get_car(&cid).await?.expect("it is there");
+/// assert!(read != car && !cid.matches(&read));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CarFault {
@@ -109,6 +170,23 @@ pub enum CarFault {
 }
 
 /// The calls of a gateway.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.slots().await?;
+/// faulty.slots().await?;
+/// assert_eq!(faulty.fault_counters().calls[&CallKind::Slots], 2);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each is the method of the same name")]
@@ -130,6 +208,12 @@ pub enum CallKind {
 
 impl CallKind {
     /// Whether the call changes the remote.
+    ///
+    /// ```
+    /// use firebrick::gateway::CallKind;
+    /// assert!(CallKind::Announce.is_write());
+    /// assert!(!CallKind::Slots.is_write());
+    /// ```
     #[must_use]
     pub const fn is_write(self) -> bool {
         use CallKind::{
@@ -143,6 +227,24 @@ impl CallKind {
 }
 
 /// One call, as a hook sees it.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// // The second call fails, whichever it is.
+/// faulty.on_call(|call| if call.index == 1 { Step::Fail } else { Step::Continue });
+/// assert!(faulty.slots().await.is_ok());
+/// assert!(faulty.slots().await.is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Number of the call at this gateway, from 0.
@@ -154,6 +256,26 @@ pub struct Call {
 }
 
 /// Where in a call a hook is asked.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.on_call(|call| match call.phase {
+///     Phase::Before => Step::Fail,
+///     Phase::After => Step::Continue,
+/// });
+/// assert!(faulty.put_car(&cid, car).await.is_err());
+/// assert_eq!(faulty.inner().counters().puts, 0); // it has not happened
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing has happened yet.
@@ -163,6 +285,23 @@ pub enum Phase {
 }
 
 /// What a hook lets happen.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.on_call(|_| Step::Hang);
+/// let never = tokio::time::timeout(Duration::from_millis(10), faulty.slots()).await;
+/// assert!(never.is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The call goes on.
@@ -174,6 +313,23 @@ pub enum Step {
 }
 
 /// What has happened at a [`Faulty`](super::Faulty) gateway.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use std::{sync::Arc, time::Duration};
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::env::RealEnv;
+/// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+/// # let remote = MemoryRemote::unnamed();
+/// # let car = bytes::Bytes::from("the bytes of a CAR");
+/// # let cid = Cid::of(Codec::Car, &car);
+/// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+/// faulty.set_unavailable(true);
+/// assert!(faulty.slots().await.is_err());
+/// assert_eq!(faulty.fault_counters().refused, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(
@@ -204,6 +360,23 @@ pub struct FaultCounters {
 
 impl FaultCounters {
     /// All calls.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::env::RealEnv;
+    /// # use firebrick::gateway::{Capabilities, CallKind, CarFault, FaultPlan, Faulty, Gateway, GatewayError, MemoryRemote, Phase, Step};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// let faulty = Faulty::new(Arc::new(remote), Arc::new(RealEnv::new()), 7);
+    /// faulty.prepare().await?;
+    /// faulty.slots().await?;
+    /// assert_eq!(faulty.fault_counters().total_calls(), 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn total_calls(&self) -> u64 {
         self.calls.values().sum()
