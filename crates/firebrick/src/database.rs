@@ -23,7 +23,7 @@ use crate::stats::{FullStats, Stats};
 use crate::store::{LogOptions, LogStore, MemoryStore, Store};
 use crate::subscribe::Subscription;
 use crate::tracker::{Attachment, CloseReport, Receipt, Remote, Trackers};
-use crate::verify::{self, RepairReport, VerifyProgress, VerifyReport};
+use crate::verify::{self, RepairProgress, RepairReport, VerifyProgress, VerifyReport};
 
 /// A document database on this machine, which syncs with any number of remotes.
 ///
@@ -707,7 +707,7 @@ impl Database {
     /// Mends what [`Database::verify`] finds: attached remotes give back the blocks that they have,
     /// parts of the tree are computed from the events, damaged indexes are given up so that the next
     /// query makes them anew. Whatever comes is taken only if it has the right hash; nothing is made
-    /// up. The report says what is still wrong. A remote that cannot be reached is waited for, up to
+    /// up. The report says what is still wrong. Remotes that cannot be reached are waited for, up to
     /// half a minute.
     ///
     /// ```
@@ -724,7 +724,18 @@ impl Database {
     /// # Errors
     /// If the system fails, or the database was opened read-only.
     pub async fn repair(&self) -> Result<RepairReport> {
-        verify::repair(&self.inner.ledger, &self.inner.trackers).await
+        self.repair_with(|_| {}).await
+    }
+
+    /// [`Database::repair`], which calls `progress` now and then.
+    ///
+    /// # Errors
+    /// Those of [`Database::repair`].
+    pub async fn repair_with(
+        &self,
+        progress: impl FnMut(RepairProgress) + Send + 'static,
+    ) -> Result<RepairReport> {
+        verify::repair(&self.inner.ledger, &self.inner.trackers, progress).await
     }
 
     /// The ledger's name.
@@ -856,7 +867,7 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// If the system fails, or an event is damaged.
+    /// If the system fails. What damage keeps from being known is `None`.
     pub async fn full_stats(&self) -> Result<FullStats> {
         let report = self.verify().await?;
         let reclaimable = match self.compact().dry_run(true).run().await {

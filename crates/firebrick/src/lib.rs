@@ -76,7 +76,9 @@ pub use tracker::{
     Receipt, Remote, RemoteStatus, State, Traffic,
 };
 pub use transaction::{Expected, Transaction, Versioned};
-pub use verify::{Fault, Finding, Held, IndexSize, RepairReport, VerifyProgress, VerifyReport};
+pub use verify::{
+    Fault, Finding, Held, IndexSize, RepairProgress, RepairReport, VerifyProgress, VerifyReport,
+};
 pub use view::{Diff, Diffs, DocDiff, View};
 
 /// The code in the guide runs as doctests.

@@ -26,10 +26,10 @@ pub struct RemoteLag {
     /// Whether it is attached now. Of one that is only remembered, nobody knows what it has that is
     /// not here.
     pub attached: bool,
-    /// Events that it lacks.
-    pub events_to_push: u64,
-    /// Documents that these events wrote.
-    pub documents_to_push: u64,
+    /// Events that it lacks. `None` if damage here keeps it from being known.
+    pub events_to_push: Option<u64>,
+    /// Documents that these events wrote. `None` if damage here keeps it from being known.
+    pub documents_to_push: Option<u64>,
     /// Heads there that cannot be applied here yet.
     pub heads_to_pull: u64,
     /// Documents that are known here and whose values have not arrived.

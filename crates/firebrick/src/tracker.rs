@@ -9,6 +9,7 @@
 
 mod attachment;
 mod cars;
+mod complete;
 mod files;
 mod groups;
 mod holders;

@@ -41,6 +41,24 @@ pub struct VerifyProgress {
     pub findings: u64,
 }
 
+/// How far a repair is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+#[non_exhaustive]
+pub enum RepairProgress {
+    /// Every block is looked at: before, and again after each step that mended something.
+    Verifying(VerifyProgress),
+    /// Remotes are asked for what is lacking.
+    Fetching {
+        /// Blocks and contents that are missing or damaged.
+        lacking: u64,
+        /// Attached remotes that are known to have some of them, and are waited for.
+        remotes: u64,
+    },
+    /// Shards are computed from the events.
+    Rebuilding,
+}
+
 /// What a block holds, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "holds")]

@@ -25,6 +25,8 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+const NOT_KNOWN: &str = "not known, because something is damaged";
+
 fn print(stats: &Value, output: &Output) -> Result<()> {
     let count = |field: &str| grouped(number(stats, field));
     let bytes = |field: &str| output::bytes(number(stats, field));
@@ -37,10 +39,8 @@ fn print(stats: &Value, output: &Output) -> Result<()> {
     let live = format!("{}, {}", count("live_blocks"), bytes("live_bytes"));
     table.add_row(["blocks", &live]);
     table.add_row(["log", &bytes("log_bytes")]);
-    let reclaimable = match stats["reclaimable_bytes"].as_u64() {
-        Some(reclaimable) => output::bytes(reclaimable),
-        None => "not known, because something is damaged".to_owned(),
-    };
+    let reclaimable = stats["reclaimable_bytes"].as_u64();
+    let reclaimable = reclaimable.map_or_else(|| NOT_KNOWN.to_owned(), output::bytes);
     table.add_row(["reclaimable", &reclaimable]);
     let list = |field: &str| stats[field].as_array().cloned().unwrap_or_default();
     for index in list("indexes") {
@@ -53,9 +53,10 @@ fn print(stats: &Value, output: &Output) -> Result<()> {
         table.add_row([&printable(&name), &size]);
     }
     for remote in list("remotes") {
-        let lag = match number(&remote, "events_to_push") {
-            0 => "has everything".to_owned(),
-            events => format!(
+        let lag = match remote["events_to_push"].as_u64() {
+            None => NOT_KNOWN.to_owned(),
+            Some(0) => "has everything".to_owned(),
+            Some(events) => format!(
                 "lacks {} events, {} documents",
                 grouped(events),
                 grouped(number(&remote, "documents_to_push"))

@@ -24,6 +24,12 @@ pub(crate) async fn run(repair: bool, global: &Global, output: &Output) -> Resul
                     bar.set_message(format!("{} faults", grouped(findings)));
                 }
             }
+            Reply::Fetching { lacking, remotes } => bar.set_message(format!(
+                "asking {} remotes for {} blocks",
+                grouped(remotes),
+                grouped(lacking)
+            )),
+            Reply::Rebuilding => bar.set_message("making parts again from events"),
             Reply::Verified { report: done } => report = done,
             other => return Err(unexpected(&other)),
         }

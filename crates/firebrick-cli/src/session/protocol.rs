@@ -291,6 +291,11 @@ pub(crate) enum Reply {
         blocks: u64,
         findings: u64,
     },
+    Fetching {
+        lacking: u64,
+        remotes: u64,
+    },
+    Rebuilding,
     Stats {
         stats: Value,
     },

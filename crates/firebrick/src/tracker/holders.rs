@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use super::Trackers;
 use super::record::{CarRecord, Record, car_prefix, decode_list, record_key};
 use crate::error::Result;
+use crate::ledger::Source;
 use crate::stats::RemoteLag;
 use crate::verify::Finding;
 
@@ -78,17 +79,17 @@ impl Trackers {
         let mut lags = Vec::new();
         for remote in self.names() {
             let acked = self.record_of(&remote).unwrap_or_default().acked;
-            let events = clock::difference(source, &head, &acked)?;
-            let mut documents = 0;
-            for event in &events {
-                documents += source.event(event)?.puts().count() as u64;
-            }
+            let lacks = match lacks(source, &head, &acked) {
+                Ok(lacks) => Some(lacks),
+                Err(error) if error.unreadable().is_some() => None,
+                Err(error) => return Err(error),
+            };
             let status = attached.iter().find(|attached| attached.name() == remote);
             let status = status.map(super::Attachment::status);
             lags.push(RemoteLag {
                 attached: status.is_some(),
-                events_to_push: events.len() as u64,
-                documents_to_push: documents,
+                events_to_push: lacks.map(|(events, _)| events),
+                documents_to_push: lacks.map(|(_, documents)| documents),
                 heads_to_pull: status
                     .as_ref()
                     .map_or(0, |status| status.pending.len() as u64),
@@ -100,4 +101,14 @@ impl Trackers {
         }
         Ok(lags)
     }
+}
+
+/// How many events a remote with these heads lacks, and how many documents they wrote.
+fn lacks(source: &Source, head: &[Cid], acked: &[Cid]) -> Result<(u64, u64)> {
+    let events = clock::difference(source, head, acked)?;
+    let mut documents = 0;
+    for event in &events {
+        documents += source.event(event)?.puts().count() as u64;
+    }
+    Ok((events.len() as u64, documents))
 }

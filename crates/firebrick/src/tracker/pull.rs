@@ -350,6 +350,8 @@ impl Task {
         }
         for compacted in &header.compact {
             if self.is_held_by(compacted, group)? {
+                self.record.compacted_by_others = true;
+                self.walked = None;
                 for car in compacted {
                     self.mark_replaced(*car)?;
                 }

@@ -46,6 +46,15 @@ impl Parcel {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Whether it is time for a CAR.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= CAR_BYTES
+    }
+
     pub(super) fn take(&mut self) -> Vec<Block> {
         self.bytes = 0;
         std::mem::take(&mut self.blocks)
@@ -59,7 +68,9 @@ impl Task {
             self.record.acked.clone_from(&pulled.covered);
             return Ok(());
         }
-        let again = self.confirm(listing, pulled).await?;
+        let lost = self.confirm(listing, pulled).await?;
+        let completed = self.complete_walk().await?;
+        let again = lost || completed;
         let snapshot = self.ledger.snapshot();
         let lacking = self.lacking(&snapshot).await?;
         let wants = self.wants();
@@ -79,7 +90,7 @@ impl Task {
         } else if wants != self.wants_told {
             self.announce(self.record.announced, wants).await?;
         }
-        self.point(pulled).await
+        self.point(pulled, completed).await
     }
 
     async fn lacking(&self, snapshot: &Snapshot) -> Result<Vec<Cid>> {
@@ -245,7 +256,7 @@ impl Task {
             if !self.send_files(std::mem::take(&mut parcel.files)).await? {
                 return Ok(None);
             }
-            if parcel.bytes >= CAR_BYTES {
+            if parcel.is_full() {
                 self.stage(parcel.take()).await?;
             } else {
                 env::yield_now().await;
@@ -317,7 +328,7 @@ impl Task {
                 Some(shard) => parcel.add(shard),
                 None => break,
             }
-            if parcel.bytes >= CAR_BYTES {
+            if parcel.is_full() {
                 full.push(parcel.take());
             }
         }
@@ -482,21 +493,24 @@ impl Task {
 
     /// Keeps the one pointer that JavaScript reads on a CAR whose head holds everything from here.
     /// Only one head is ever shown there: resolving several can take JavaScript minutes.
-    async fn point(&mut self, pulled: &Pulled) -> Result<()> {
+    ///
+    /// `anew`: not even one that shows the same head will do, as it lists too little.
+    async fn point(&mut self, pulled: &Pulled, anew: bool) -> Result<()> {
         let head = self.ledger.snapshot().head.clone();
         let pushed = head.iter().all(|event| self.record.acked.contains(event));
         if !self.gateway.capabilities().shared_pointer || head.len() != 1 || !pushed {
             return Ok(());
         }
         for (slot, car, shown) in &pulled.heads {
-            if Self::is_pointer(slot)
+            if !anew
+                && Self::is_pointer(slot)
                 && clock::contains(&self.ledger.source, shown, &head[0]).unwrap_or(false)
                 && self.goes_on_from(car)?
             {
                 return Ok(());
             }
         }
-        if self.pointed.as_ref() == Some(&head) && !self.pointer_differs().await? {
+        if !anew && self.pointed.as_ref() == Some(&head) && !self.pointer_differs().await? {
             return Ok(());
         }
         let car = match self.announced_with(&head)? {

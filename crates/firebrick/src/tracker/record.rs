@@ -32,6 +32,9 @@ pub(super) struct Record {
     pub(super) live: Vec<Group>,
     /// CARs that merged ones replaced lately, told to the others so that they let go of them too.
     pub(super) replaced: Vec<Cid>,
+    /// A compaction by JavaScript has taken the place of CARs, and may have dropped documents.
+    #[serde(default)]
+    pub(super) compacted_by_others: bool,
     /// CARs of our own that may be deleted at the remote once nobody lists them.
     #[serde(default)]
     pub(super) retired: Vec<Retired>,

@@ -85,6 +85,8 @@ pub(super) struct Task {
     /// The head that we last made the shared pointer show, and by which CAR.
     pub(super) pointed: Option<Vec<Cid>>,
     pub(super) pointed_at: Option<Cid>,
+    /// The head for which JavaScript's walk of changes was last seen to find its documents.
+    pub(super) walked: Option<Vec<Cid>>,
     /// Slots that say less than others, and since when.
     dominated: HashMap<String, Duration>,
     /// The CARs of the last listing, where JavaScript may have deleted some.
@@ -143,6 +145,7 @@ impl Task {
             looked_for: HashSet::new(),
             pointed: None,
             pointed_at: None,
+            walked: None,
             dominated: HashMap::new(),
             there: HashSet::new(),
             orphans_seen: HashSet::new(),

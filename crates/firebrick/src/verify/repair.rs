@@ -1,28 +1,42 @@
 //! Mending: remotes give back what they have, shards follow from events, indexes are made anew.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firebrick_core::clock::{self, EventSource as _};
 use firebrick_core::pail::{Shard, Tree};
 use firebrick_core::{Block, Cid};
+use futures_util::future::join_all;
 use hashbrown::{HashMap, HashSet};
 
-use super::{Finding, Held, RepairReport, verify};
+use super::{Finding, Held, RepairProgress, RepairReport, verify};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::lock::lock;
 use crate::tracker::{Attachment, Trackers};
 
-/// How long each remote is waited for.
+/// How long remotes are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Blocks that are rebuilt are said to come from here.
 const ORIGIN: &str = "repair";
 
-pub(crate) async fn repair(ledger: &Arc<Ledger>, trackers: &Trackers) -> Result<RepairReport> {
+pub(crate) async fn repair(
+    ledger: &Arc<Ledger>,
+    trackers: &Trackers,
+    progress: impl FnMut(RepairProgress) + Send + 'static,
+) -> Result<RepairReport> {
     ledger.ensure_writable()?;
-    let mut after = verify(ledger, trackers, |_| {}).await?;
+    let progress = Arc::new(Mutex::new(progress));
+    let tell = |progress_now| lock(&progress)(progress_now);
+    let look = || {
+        let progress = Arc::clone(&progress);
+        verify(ledger, trackers, move |now| {
+            lock(&progress)(RepairProgress::Verifying(now));
+        })
+    };
+    let mut after = look().await?;
     let mut before: Vec<Finding> = Vec::new();
     let (mut indexes, mut rebuilt) = (BTreeSet::new(), Vec::new());
     // What is fetched may lead to more that is wrong.
@@ -39,13 +53,19 @@ pub(crate) async fn repair(ledger: &Arc<Ledger>, trackers: &Trackers) -> Result<
                 indexes.insert(index.clone());
             }
         }
-        fetch(ledger, &trackers.all(), &fresh).await?;
+        let holders = holders(&trackers.all(), &fresh);
+        tell(RepairProgress::Fetching {
+            lacking: fresh.len() as u64,
+            remotes: holders.len() as u64,
+        });
+        fetch(ledger, &holders, &fresh).await?;
         before.extend(fresh);
-        after = verify(ledger, trackers, |_| {}).await?;
+        after = look().await?;
         if after.findings.iter().any(is_shard) {
+            tell(RepairProgress::Rebuilding);
             let of = Arc::clone(ledger);
             rebuilt.extend(ledger.blocking(move || rebuild(&of)).await?);
-            after = verify(ledger, trackers, |_| {}).await?;
+            after = look().await?;
         }
     }
     let left: HashSet<Cid> = after.findings.iter().map(|finding| finding.cid).collect();
@@ -67,8 +87,17 @@ fn is_shard(finding: &Finding) -> bool {
     matches!(finding.held, Held::Shard { .. })
 }
 
+/// The attached remotes that are known to have some of it.
+fn holders(attachments: &[Attachment], wanted: &[Finding]) -> Vec<Attachment> {
+    let names = wanted.iter().flat_map(|finding| &finding.remotes);
+    let names: HashSet<&str> = names.map(String::as_str).collect();
+    let attached = attachments.iter();
+    let holders = attached.filter(|attachment| names.contains(attachment.name()));
+    holders.cloned().collect()
+}
+
 /// Asks the remotes for what is lacking. What they cannot give stays in the report.
-async fn fetch(ledger: &Arc<Ledger>, attachments: &[Attachment], wanted: &[Finding]) -> Result<()> {
+async fn fetch(ledger: &Arc<Ledger>, holders: &[Attachment], wanted: &[Finding]) -> Result<()> {
     for finding in wanted {
         match &finding.wanted {
             Some(content) => match ledger.files.fetch(ledger, content, true).await {
@@ -81,15 +110,9 @@ async fn fetch(ledger: &Arc<Ledger>, attachments: &[Attachment], wanted: &[Findi
             }),
         }
     }
-    let blocks = wanted.iter().filter(|finding| finding.wanted.is_none());
-    let holders: HashSet<&str> = blocks
-        .flat_map(|finding| finding.remotes.iter().map(String::as_str))
-        .collect();
-    for attachment in attachments {
-        if holders.contains(attachment.name()) {
-            // Why a remote cannot be reached is in its status.
-            let _ = attachment.synced_within(PATIENCE).await;
-        }
+    if wanted.iter().any(|finding| finding.wanted.is_none()) {
+        // Why a remote cannot be reached is in its status.
+        join_all(holders.iter().map(|remote| remote.synced_within(PATIENCE))).await;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use firebrick::core::clock::Event as ClockEvent;
 use firebrick::store::{LogOptions, LogStore, Store};
 use firebrick::{
     Builder, Cid, Database, Document, Durability, Error, Fault, FileSource, Finding, Held, Index,
+    RepairProgress,
 };
 
 use crate::common::{Bed, Kind, doc, state, synced, write};
@@ -191,10 +192,32 @@ async fn what_is_damaged_is_named_and_comes_back_from_a_remote() {
     assert!(repaired.fetched.is_empty() && !repaired.after.is_good());
     assert_eq!(named(&repaired.before), named(&report.findings));
 
+    // Figures that need what is damaged are not known, the others are; also for a remote.
+    let other = db.attach("memory://empty-beside-damage").expect("attaches");
+    let stats = db.full_stats().await.expect("runs");
+    assert_eq!(stats.faults, report.findings.len() as u64);
+    assert_eq!(stats.reclaimable_bytes, None);
+    let lag = &stats.remotes[0];
+    assert!(lag.attached && lag.events_to_push.is_none(), "{lag:?}");
+    other.detach().await;
+
     // With the remote.
     db.attach(url.as_str()).expect("attaches");
-    let repaired = db.repair().await.expect("runs");
+    let (tell, told) = std::sync::mpsc::channel();
+    let repaired = db.repair_with(move |now| tell.send(now).expect("is heard"));
+    let repaired = repaired.await.expect("runs");
     assert!(repaired.after.is_good(), "{repaired:#?}");
+    let mut steps = told.iter();
+    let looked = |now: &RepairProgress| matches!(now, RepairProgress::Verifying(_));
+    assert!(steps.next().is_some_and(|now| looked(&now)));
+    assert!(
+        steps.any(
+            |now| matches!(now, RepairProgress::Fetching { lacking, remotes: 1 } if lacking > 0)
+        )
+    );
+    assert!(steps.last().is_some_and(|now| looked(&now)));
+    let stats = db.full_stats().await.expect("runs");
+    assert!(stats.reclaimable_bytes.is_some() && stats.remotes[0].events_to_push.is_some());
     assert_eq!(state(&db).await, was);
     db.close().await.expect("closes");
     let db = plain(&bed).open().await.expect("opens");

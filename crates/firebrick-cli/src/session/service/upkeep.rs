@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use firebrick::{BackupProgress, VerifyProgress};
+use firebrick::{BackupProgress, RepairProgress, VerifyProgress};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -61,7 +61,20 @@ impl Service {
     }
 
     pub(super) async fn repair(&self, asker: &Asker) -> Result<()> {
-        let report = value(&self.database().repair().await?)?;
+        let (tell, told) = watch::channel(RepairProgress::Verifying(VerifyProgress::default()));
+        let run = self.database().repair_with(move |progress| {
+            tell.send_replace(progress);
+        });
+        let report = watched(run, told, asker, |progress| match progress {
+            RepairProgress::Verifying(VerifyProgress {
+                blocks, findings, ..
+            }) => Reply::Verifying { blocks, findings },
+            RepairProgress::Fetching { lacking, remotes } => Reply::Fetching { lacking, remotes },
+            // What else there will be takes no time that anyone sees.
+            _ => Reply::Rebuilding,
+        })
+        .await?;
+        let report = value(&report)?;
         asker.reply(Reply::Verified { report }).await
     }
 }
