@@ -4,6 +4,7 @@ mod backup;
 mod help;
 mod keys;
 pub(crate) mod past;
+mod server;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use keys::{KeysCommand, PassphraseArgs};
+pub(crate) use server::{Grant, InspectArgs, MintArgs, ServeArgs, TokenCommand};
 
 use crate::bench::BenchArgs;
 use crate::demo::args::{DemoArgs, WorkerArgs};
@@ -163,6 +165,12 @@ pub(crate) enum Command {
     /// List, rotate, export, import or add encryption keys
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
+    /// Run a sync server for Firebrick and Fireproof clients
+    #[command(after_help = help::SERVE)]
+    Serve(ServeArgs),
+    /// Make and read the tokens that let clients into a server
+    #[command(subcommand, after_help = help::TOKEN)]
+    Token(TokenCommand),
     /// Type commands at a prompt, with completion and history
     #[command(after_help = help::SHELL)]
     Shell(ShellArgs),

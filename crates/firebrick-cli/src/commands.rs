@@ -12,9 +12,11 @@ pub(crate) mod manual;
 pub(crate) mod past;
 pub(crate) mod queries;
 pub(crate) mod remotes;
+pub(crate) mod serve;
 mod states;
 pub(crate) mod stats;
 pub(crate) mod sync;
+pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod watch;
 

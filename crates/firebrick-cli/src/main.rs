@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use tracing_subscriber::filter::LevelFilter;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure, Result};
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(&cli.global);
-    log_if_asked();
+    // A server has nobody who looks at each answer.
+    log(matches!(cli.command, Command::Serve(_)).then_some(LevelFilter::WARN));
     let result = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -82,6 +84,8 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Stats => commands::stats::run(global, output).await,
         Command::Compact(args) => commands::compact::run(args, global, output).await,
         Command::Keys(command) => commands::keys::run(command, global, output).await,
+        Command::Serve(args) => commands::serve::run(args, output).await,
+        Command::Token(command) => commands::token::run(command, output),
         Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,
         Command::Bench(args) => bench::run(args, global, output).await,
@@ -113,11 +117,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// The library's log goes to stderr when `FIREBRICK_LOG` names a level: error, warn, info, debug.
-fn log_if_asked() {
-    if let Some(level) = std::env::var("FIREBRICK_LOG")
+fn log(default: Option<LevelFilter>) {
+    let asked = std::env::var("FIREBRICK_LOG")
         .ok()
-        .and_then(|text| text.parse::<tracing_subscriber::filter::LevelFilter>().ok())
-    {
+        .and_then(|text| text.parse::<LevelFilter>().ok());
+    if let Some(level) = asked.or(default) {
         tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)

@@ -224,6 +224,27 @@ Databases that share a key share a ledger. Keys are in the keybag (--keybag), no
 After `rotate` the old keys still read. Peers need the new one: until they import it, their status
 names its fingerprint.";
 
+pub(super) const SERVE: &str = "\
+Examples:
+  firebrick serve                             prints a URL and a token, which clients attach with
+  firebrick serve --data /srv/firebrick --listen 0.0.0.0:8909
+  firebrick serve --public-url https://sync.example.com     behind a proxy that does TLS
+  firebrick serve --jwks-url https://id.example.com/.well-known/jwks.json
+  firebrick serve --check-config && systemctl restart firebrick
+
+Metas, keys and CARs are in the data directory, as is the key that signs tokens. JavaScript clients send
+the keys of their ledgers to the server: whoever has the data directory can read what they write.
+GET /healthz and /readyz say how it is. SIGTERM lets requests end first.";
+
+pub(super) const TOKEN: &str = "\
+Examples:
+  firebrick token mint acme/notes --user ada --email ada@example.com
+  firebrick token mint acme/notes acme/wiki:read --days 1
+  firebrick token inspect \"$TOKEN\" --json | jq .claims.ledgers
+
+`mint` uses the key of the data directory (--data), which `serve` checks tokens with, or --key, or
+$CLOUD_SESSION_TOKEN_SECRET.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   firebrick completions bash > ~/.local/share/bash-completion/completions/firebrick

@@ -16,6 +16,7 @@ mod manual;
 mod past;
 mod queries;
 mod remotes;
+mod serve;
 mod shell;
 mod stats;
 mod streams;

@@ -1,0 +1,136 @@
+//! `serve` and `token`: what can be said.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use firebrick::core::cloud::Access;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8909",
+        env = "FIREBRICK_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// How clients reach the server, if not under the name that each uses: https://HOST
+    #[arg(long, value_name = "URL", env = "FIREBRICK_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
+    /// File with a public key (JWK, JWKS) that tokens are checked with, instead of the server's own;
+    /// several times for several. A key can be in $CLOUD_SESSION_TOKEN_PUBLIC, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_key: Vec<PathBuf>,
+    /// URL of public keys that tokens are checked with, instead of the server's own
+    #[arg(long, value_name = "URL", env = "FIREBRICK_JWKS_URL")]
+    pub(crate) jwks_url: Option<String>,
+    /// Take only tokens of this issuer
+    #[arg(long, value_name = "NAME")]
+    pub(crate) issuer: Option<String>,
+    /// Take only tokens for this audience
+    #[arg(long, value_name = "NAME")]
+    pub(crate) audience: Option<String>,
+    /// Longest CAR, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    pub(crate) max_object: u64,
+    /// Offer no WebSockets: clients ask once a second
+    #[arg(long)]
+    pub(crate) no_websockets: bool,
+    /// What the printed token allows: TENANT/LEDGER, or TENANT/LEDGER:read
+    #[arg(long, value_name = "GRANT", default_value = "default/default", value_parser = grant)]
+    pub(crate) grant: Vec<Grant>,
+    /// Print no token
+    #[arg(long)]
+    pub(crate) no_token: bool,
+    /// Say whether the server could start, and end
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// Where the server has its data.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Data directory of the server
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "firebrick-server",
+        env = "FIREBRICK_SERVER_DATA"
+    )]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token
+    Mint(MintArgs),
+    /// Print what a token says, and whether it is good
+    Inspect(InspectArgs),
+}
+
+/// Which key.
+#[derive(Debug, Args)]
+pub(crate) struct TokenKeyArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// File with the key (JWK), instead of the one in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MintArgs {
+    /// What it allows: TENANT/LEDGER, or TENANT/LEDGER:read; the first is the one that clients use
+    /// unless they name another
+    #[arg(required = true, value_name = "GRANT", value_parser = grant)]
+    pub(crate) grants: Vec<Grant>,
+    /// Who gets it
+    #[arg(long, value_name = "ID", default_value = "user")]
+    pub(crate) user: String,
+    /// Their address, without which JavaScript refuses the token
+    #[arg(long, value_name = "ADDRESS", default_value = "user@example.com")]
+    pub(crate) email: String,
+    /// How long it is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) days: u64,
+    #[command(flatten)]
+    pub(crate) key: TokenKeyArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The token; `-` or nothing reads it from stdin
+    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: TokenKeyArgs,
+}
+
+/// A ledger and what may be done with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) tenant: String,
+    pub(crate) ledger: String,
+    pub(crate) access: Access,
+}
+
+fn grant(text: &str) -> Result<Grant, String> {
+    let (names, access) = match text.rsplit_once(':') {
+        Some((names, "read")) => (names, Access::Read),
+        Some((names, "write")) => (names, Access::Write),
+        Some((_, right)) => return Err(format!("{right:?} is neither read nor write")),
+        None => (text, Access::Write),
+    };
+    match names.split_once('/') {
+        Some((tenant, ledger)) if !tenant.is_empty() && !ledger.is_empty() => Ok(Grant {
+            tenant: tenant.to_owned(),
+            ledger: ledger.to_owned(),
+            access,
+        }),
+        _ => Err("a grant is TENANT/LEDGER or TENANT/LEDGER:read".to_owned()),
+    }
+}

@@ -1,0 +1,101 @@
+//! `serve`: a sync server, until it is asked to end.
+
+use firebrick_server::{Config, KeySource, Server, ServerError};
+use serde_json::json;
+
+use super::{interrupted, token};
+use crate::args::ServeArgs;
+use crate::failure::{Exit, Failure, Result};
+use crate::output::Output;
+
+/// How long the printed token is valid.
+const TOKEN_DAYS: u64 = 30;
+
+pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
+    let config = config(&args)?;
+    if args.check_config {
+        Server::check(&config).await?;
+        if output.json() {
+            output.value(&json!({ "ok": true }))?;
+        } else {
+            output.line("The server can start.")?;
+        }
+        return Ok(Exit::Done);
+    }
+    let data = config.data.display().to_string();
+    let server = Server::start(config).await?;
+    let url = server.attach_url().to_string();
+    let claims = token::claims("user", "user@example.com", &args.grant);
+    let minted = if args.no_token {
+        None
+    } else {
+        match server.mint(claims, TOKEN_DAYS * 24 * 3600) {
+            Ok(token) => Some(token),
+            Err(ServerError::NoSigningKey) => None,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    if output.json() {
+        output.value(&json!({
+            "listening": server.local_addr().to_string(),
+            "url": url,
+            "token": minted,
+            "data": data,
+        }))?;
+    } else {
+        output.line(format!("Listening  {}", server.local_addr()))?;
+        output.line(format!("Data       {data}"))?;
+        output.line(format!("Attach to  {url}"))?;
+        if let Some(minted) = &minted {
+            let grants: Vec<String> = args.grant.iter().map(ToString::to_string).collect();
+            output.line(format!("Token      {minted}"))?;
+            output.note(format!(
+                "The token is for {} and valid for {TOKEN_DAYS} days; `firebrick token mint` makes others.",
+                grants.join(", ")
+            ));
+        }
+    }
+    output.flush()?;
+    interrupted().await;
+    output.note("Ending: requests that have begun may finish.");
+    server.shutdown().await;
+    Ok(Exit::Done)
+}
+
+fn config(args: &ServeArgs) -> Result<Config> {
+    let mut config = Config::new(&args.data.data);
+    config.listen = args.listen;
+    config.public_url.clone_from(&args.public_url);
+    config.jwks_url.clone_from(&args.jwks_url);
+    config.issuer.clone_from(&args.issuer);
+    config.audience.clone_from(&args.audience);
+    config.websockets = !args.no_websockets;
+    config.limits.object = args.max_object;
+    for path in &args.token_key {
+        config.keys.push(KeySource {
+            place: path.display().to_string(),
+            text: token::read_key(path)?,
+        });
+    }
+    const VARIABLE: &str = "CLOUD_SESSION_TOKEN_PUBLIC";
+    if let Ok(text) = std::env::var(VARIABLE) {
+        let place = format!("${VARIABLE}");
+        config.keys.push(KeySource { place, text });
+    }
+    Ok(config)
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Failure {
+        let message = error.to_string();
+        match error {
+            ServerError::Data { .. } | ServerError::Metas(_) => {
+                Failure::new(Exit::Store, "server_data", message)
+            }
+            ServerError::Locked(_) => Failure::new(Exit::Store, "locked", message),
+            ServerError::Listen { .. } => Failure::new(Exit::Remote, "listen", message),
+            ServerError::Jwks { .. } => Failure::new(Exit::Remote, "jwks", message),
+            _ => Failure::bad_input(message),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! CARs as files.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
+
+use super::{CarStore, CarStoreError, Object};
+use crate::ids::{Name, ObjectId};
+
+/// Capital letters are written as numbers, for file systems that do not tell them from small ones. So is
+/// the dot, that no name ends with one.
+const KEPT: AsciiSet = {
+    let mut kept = NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+    let mut capital = b'A';
+    while capital <= b'Z' {
+        kept = kept.add(capital);
+        capital += 1;
+    }
+    kept
+};
+
+/// CARs in a directory: `tenant/ledger/store/xy/CID`, with the last two letters of the CID as `xy`.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    root: PathBuf,
+    /// Beside it, for files that are not whole yet.
+    incoming: PathBuf,
+}
+
+impl Disk {
+    /// Opens or makes the directory. What a crash left half-written is removed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let incoming = root.join(".incoming");
+        match std::fs::remove_dir_all(&incoming) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::create_dir_all(&incoming)?;
+        Ok(Self {
+            root: root.into(),
+            incoming,
+        })
+    }
+
+    fn path(&self, object: &ObjectId) -> PathBuf {
+        let part = |name: &Name| utf8_percent_encode(name.as_str(), &KEPT).to_string();
+        let cid = object.cid.to_string();
+        let mut path = self.root.join(part(&object.ledger.tenant));
+        path.push(part(&object.ledger.ledger));
+        path.push(part(&object.store));
+        path.push(&cid[cid.len() - 2..]);
+        path.push(cid);
+        path
+    }
+
+    async fn receive(
+        &self,
+        object: ObjectId,
+        mut body: BoxStream<'static, io::Result<Bytes>>,
+        limit: u64,
+    ) -> Result<(), CarStoreError> {
+        let path = self.path(&object);
+        // Its body is read all the same: a client takes an early answer for a failure.
+        let known = tokio::fs::try_exists(&path).await?;
+        let incoming = self.incoming.clone();
+        let temporary = blocking(move || NamedTempFile::new_in(incoming)).await?;
+        let mut file = tokio::fs::File::from_std(temporary.reopen()?);
+        let mut len = 0;
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(CarStoreError::Body)?;
+            len += piece.len() as u64;
+            if len > limit {
+                return Err(CarStoreError::TooLong(limit));
+            }
+            if !known {
+                file.write_all(&piece).await?;
+            }
+        }
+        if known {
+            return Ok(());
+        }
+        file.flush().await?;
+        file.sync_all().await?;
+        drop(file);
+        let root = self.root.clone();
+        blocking(move || settle(temporary, &path, &root)).await?;
+        Ok(())
+    }
+}
+
+/// Gives a whole file its name, unless another has it already.
+fn settle(temporary: NamedTempFile, path: &Path, root: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(root);
+    std::fs::create_dir_all(parent)?;
+    match temporary.persist_noclobber(path) {
+        Ok(_) => {}
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error.error),
+    }
+    // The names of new directories, too.
+    for directory in parent.ancestors() {
+        File::open(directory)?.sync_all()?;
+        if directory == root {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+fn unless_missing<T>(result: io::Result<T>) -> Result<Option<T>, CarStoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl CarStore for Disk {
+    fn put(
+        &self,
+        object: ObjectId,
+        body: BoxStream<'static, io::Result<Bytes>>,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<(), CarStoreError>> {
+        self.receive(object, body, limit).boxed()
+    }
+
+    fn get(&self, object: ObjectId) -> BoxFuture<'_, Result<Option<Object>, CarStoreError>> {
+        async move {
+            let opened = tokio::fs::File::open(self.path(&object)).await;
+            let Some(file) = unless_missing(opened)? else {
+                return Ok(None);
+            };
+            let len = file.metadata().await?.len();
+            let body = ReaderStream::with_capacity(file, 64 * 1024).boxed();
+            Ok(Some(Object { len, body }))
+        }
+        .boxed()
+    }
+
+    fn contains(&self, object: ObjectId) -> BoxFuture<'_, Result<bool, CarStoreError>> {
+        async move { Ok(tokio::fs::try_exists(self.path(&object)).await?) }.boxed()
+    }
+
+    fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>> {
+        async move {
+            unless_missing(tokio::fs::remove_file(self.path(&object)).await)?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LedgerId;
+    use firebrick_core::Cid;
+    use firebrick_core::cid::Codec;
+
+    fn object(ledger: &str) -> ObjectId {
+        let ledger = LedgerId::new("Tenant", ledger).unwrap();
+        let cid = Cid::of(Codec::Car, b"x").to_string();
+        ObjectId::new(ledger, "car", &cid).unwrap()
+    }
+
+    fn body(pieces: &[&'static str]) -> BoxStream<'static, io::Result<Bytes>> {
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|p| Ok(Bytes::from_static(p.as_bytes())))
+            .collect();
+        futures_util::stream::iter(pieces).boxed()
+    }
+
+    async fn read(disk: &Disk, object: ObjectId) -> Option<Vec<u8>> {
+        let mut found = disk.get(object).await.unwrap()?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = found.body.next().await {
+            bytes.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!(bytes.len() as u64, found.len);
+        Some(bytes)
+    }
+
+    #[tokio::test]
+    async fn the_first_copy_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&dir.path().join("objects")).unwrap();
+        assert_eq!(read(&disk, object("l")).await, None);
+        disk.put(object("l"), body(&["ab", "c"]), 3).await.unwrap();
+        disk.put(object("l"), body(&["other"]), 9).await.unwrap();
+        assert_eq!(read(&disk, object("l")).await.as_deref(), Some(&b"abc"[..]));
+        // Ledgers that differ in capitals only are different ones everywhere.
+        assert!(!disk.contains(object("L")).await.unwrap());
+        let path = disk.path(&object("L.."));
+        assert!(path.to_string_lossy().contains("/%54enant/%4C%2E%2E/car/"));
+        disk.delete(object("l")).await.unwrap();
+        disk.delete(object("l")).await.unwrap();
+        assert!(!disk.contains(object("l")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let long = disk.put(object("l"), body(&["abcd"]), 3).await;
+        assert!(matches!(long, Err(CarStoreError::TooLong(3))));
+        let broken = futures_util::stream::iter([
+            Ok(Bytes::from_static(b"ab")),
+            Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+        ]);
+        let broken = disk.put(object("l"), broken.boxed(), 9).await;
+        assert!(matches!(broken, Err(CarStoreError::Body(_))));
+        assert!(!disk.contains(object("l")).await.unwrap());
+        let left = std::fs::read_dir(&disk.incoming).unwrap().count();
+        assert_eq!(left, 0);
+    }
+}

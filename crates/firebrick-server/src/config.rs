@@ -1,0 +1,151 @@
+//! What can be set.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
+
+use crate::ServerError;
+
+/// Where a server has its data, where it listens, whom it believes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory; made when it is missing.
+    pub data: PathBuf,
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// How clients reach the server: `http://host:port` or `https://host`. Without it, each client is
+    /// answered under the name that it has used itself.
+    pub public_url: Option<String>,
+    /// Public keys that tokens are checked with. Without these and without [`jwks_url`](Self::jwks_url)
+    /// the server makes a pair and keeps it in the data directory.
+    pub keys: Vec<KeySource>,
+    /// A URL of public keys, fetched again every half an hour and when a token has an unknown key.
+    pub jwks_url: Option<String>,
+    /// Only tokens of this issuer.
+    pub issuer: Option<String>,
+    /// Only tokens for this audience.
+    pub audience: Option<String>,
+    /// Whether WebSockets are offered. Without them clients ask once a second.
+    pub websockets: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// A public key for tokens, and where it came from.
+#[derive(Clone, Debug)]
+pub struct KeySource {
+    /// Named in errors.
+    pub place: String,
+    /// The key: a JWK, a set of them, or either in base58 (`z…`) or base64.
+    pub text: String,
+}
+
+/// Bounds of everything that a client can make the server hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of the network, WebSockets included.
+    pub connections: usize,
+    /// Connections of the protocol without a WebSocket.
+    pub polling: usize,
+    /// After which time such a connection is forgotten.
+    pub polling_idle: Duration,
+    /// Connections of the protocol on one WebSocket.
+    pub names_per_socket: usize,
+    /// Ledgers that one connection subscribes to.
+    pub ledgers_per_connection: usize,
+    /// Length of a message in bytes.
+    pub message: usize,
+    /// Length of a CAR in bytes.
+    pub object: u64,
+    /// Metas and keys of a ledger.
+    pub metas_per_ledger: usize,
+    /// Messages that wait for a slow reader; then it is disconnected.
+    pub queue_messages: usize,
+    /// Their bytes.
+    pub queue_bytes: usize,
+    /// Validity of a signed URL, and the most that a client can ask for.
+    pub signed_url: Duration,
+    /// How long a request may take to arrive, and a message to be taken.
+    pub transfer: Duration,
+    /// After which silence a WebSocket is pinged.
+    pub ping: Duration,
+    /// How long requests that have begun may go on at the end.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            polling: 10_000,
+            polling_idle: Duration::from_secs(120),
+            names_per_socket: 64,
+            ledgers_per_connection: 256,
+            message: 4 << 20,
+            object: 256 << 20,
+            metas_per_ledger: 50_000,
+            queue_messages: 1024,
+            queue_bytes: 16 << 20,
+            signed_url: Duration::from_secs(3600),
+            transfer: Duration::from_secs(30),
+            ping: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// A server with its data in a directory, on port 8909 of this machine only.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: (Ipv4Addr::LOCALHOST, 8909).into(),
+            public_url: None,
+            keys: Vec::new(),
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            websockets: true,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`] names the one that does not.
+    pub fn check(&self) -> Result<(), ServerError> {
+        let refuse = |text: String| Err(ServerError::Config(text));
+        if let Some(url) = &self.public_url
+            && parse_public(url).is_none()
+        {
+            return refuse(format!(
+                "the public URL {url:?} is not http://host:port or https://host"
+            ));
+        }
+        if let Some(url) = &self.jwks_url
+            && !url.starts_with("https://")
+            && !url.starts_with("http://")
+        {
+            return refuse(format!("the JWKS URL {url:?} is neither https nor http"));
+        }
+        if self.limits.message > MAX_MESSAGE_LEN {
+            return refuse(format!("messages have at most {MAX_MESSAGE_LEN} bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// The public URL as clients attach to it.
+pub(crate) fn parse_public(url: &str) -> Option<AttachUrl> {
+    let (scheme, rest) = url.split_once("://")?;
+    let tls = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    AttachUrl::new(rest.strip_suffix('/').unwrap_or(rest), tls).ok()
+}

@@ -1,0 +1,58 @@
+//! Why a server does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::metas::MetaStoreError;
+use crate::token::KeyFormError;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The data directory cannot be used.
+    #[error("cannot use {}: {source}; check that the directory can be written", path.display())]
+    Data {
+        /// What was opened.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another process has the data directory.
+    #[error("another server uses {}; end it, or take another data directory", .0.display())]
+    Locked(PathBuf),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A key for tokens cannot be used.
+    #[error("the key from {place} cannot be used: {source}")]
+    Key {
+        /// Where it came from.
+        place: String,
+        /// What is wrong.
+        source: KeyFormError,
+    },
+    /// The metas cannot be opened.
+    #[error("the metas cannot be opened: {0}")]
+    Metas(#[from] MetaStoreError),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// The JWKS URL cannot be used.
+    #[error("the keys of {url} cannot be fetched: {cause}")]
+    Jwks {
+        /// The URL.
+        url: String,
+        /// Why it failed.
+        cause: String,
+    },
+    /// There is no private key, so no tokens can be made.
+    #[error("this server has no private key; mint tokens where the key is")]
+    NoSigningKey,
+}

@@ -1,0 +1,85 @@
+//! Where metas and keys are kept.
+
+mod sqlite;
+
+use std::fmt;
+
+use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
+use futures_util::future::BoxFuture;
+
+use crate::ids::LedgerId;
+
+pub use sqlite::Sqlite;
+
+/// Why metas cannot be stored or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetaStoreError {
+    /// The database fails; what was acknowledged before is not lost.
+    #[error("the server cannot store or read metas now; try again later")]
+    Unavailable {
+        /// For the log, not for clients.
+        cause: String,
+    },
+    /// The ledger has too many.
+    #[error("the ledger has more metas or keys than this server allows")]
+    Full,
+}
+
+/// Metas that a connection publishes.
+#[derive(Clone, Debug)]
+pub struct MetaPut {
+    /// The connection.
+    pub owner: Conn,
+    /// The metas, each with the name it goes by.
+    pub metas: Vec<MetaEntry>,
+    /// Keys of the ledger.
+    pub keys: Vec<KeyText>,
+    /// Whether the connection's earlier metas go.
+    pub supersede: bool,
+    /// How many metas, and how many keys, the ledger may have.
+    pub limit: usize,
+}
+
+/// A meta and when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMeta {
+    /// Grows with each meta of the ledger.
+    pub position: i64,
+    /// The connection that published it.
+    pub owner: Conn,
+    /// The meta.
+    pub entry: MetaEntry,
+}
+
+/// Metas and keys of a ledger.
+#[derive(Clone, Debug, Default)]
+pub struct MetaView {
+    /// The metas that were asked for, in order.
+    pub metas: Vec<StoredMeta>,
+    /// All keys.
+    pub keys: Vec<KeyText>,
+    /// Whether a key is among them that was not there before.
+    pub new_keys: bool,
+}
+
+/// Keeps the metas and keys of all ledgers.
+pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
+    /// Adds metas and keys, and returns the metas that were not there before. When it returns, they
+    /// survive a crash. It happens as a whole or not at all.
+    fn put(
+        &self,
+        ledger: LedgerId,
+        put: MetaPut,
+    ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>>;
+
+    /// The metas after a position; 0 is before all.
+    fn after(
+        &self,
+        ledger: LedgerId,
+        position: i64,
+    ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>>;
+
+    /// Whether it works.
+    fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>>;
+}

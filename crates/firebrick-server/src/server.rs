@@ -1,0 +1,402 @@
+//! Starting and ending.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebrick_core::cloud::{AttachUrl, Claims, Conn};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cars::{CarStore, Disk};
+use crate::config::parse_public;
+use crate::dispatch::App;
+use crate::hub::Hub;
+use crate::metas::{MetaStore, Sqlite};
+use crate::signed::Signer;
+use crate::token::{PublicKey, SigningKey, Verifier};
+use crate::{Config, ServerError, http};
+
+/// The private key in the data directory.
+pub const KEY_FILE: &str = "token-key.json";
+const URL_KEY_FILE: &str = "url-key";
+const METAS_FILE: &str = "metas.sqlite";
+const OBJECTS: &str = "objects";
+const LOCK_FILE: &str = "lock";
+
+type Stores = (Arc<dyn MetaStore>, Arc<dyn CarStore>);
+
+/// A server that runs. Dropped without [`shutdown`](Self::shutdown) it ends abruptly, which loses nothing
+/// that was acknowledged.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    attach: AttachUrl,
+    signing: Option<SigningKey>,
+    accepting: JoinHandle<()>,
+    sweeping: JoinHandle<()>,
+    /// Held while the server runs.
+    _lock: File,
+}
+
+impl Server {
+    /// Opens the data directory and listens.
+    ///
+    /// # Errors
+    /// [`ServerError`] says what is missing.
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
+        Self::launch(config, None).await
+    }
+
+    /// Like [`start`](Self::start), with metas and CARs elsewhere. Keys stay in the data directory.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        config: Config,
+        metas: Arc<dyn MetaStore>,
+        cars: Arc<dyn CarStore>,
+    ) -> Result<Self, ServerError> {
+        Self::launch(config, Some((metas, cars))).await
+    }
+
+    async fn launch(config: Config, stores: Option<Stores>) -> Result<Self, ServerError> {
+        config.check()?;
+        let data = &config.data;
+        let failed = |path: &Path, source| ServerError::Data {
+            path: path.into(),
+            source,
+        };
+        private_directory(data).map_err(|error| failed(data, error))?;
+        let lock_path = data.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(|error| failed(&lock_path, error))?;
+        if lock.try_lock().is_err() {
+            return Err(ServerError::Locked(data.clone()));
+        }
+        let (keys, signing) = keys(&config)?;
+        let url_key = url_key(data)?;
+        let (metas, cars) = match stores {
+            Some(stores) => stores,
+            None => local_stores(data)?,
+        };
+        let listener = TcpListener::bind(config.listen).await;
+        let unbound = |source| ServerError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = listener.map_err(unbound)?;
+        let address = listener.local_addr().map_err(unbound)?;
+        let public = config.public_url.as_deref().and_then(parse_public);
+        let attach = match &public {
+            Some(public) => public.clone(),
+            None => AttachUrl::new(&reachable(address).to_string(), false)
+                .map_err(|error| ServerError::Config(error.to_string()))?,
+        };
+        let app = Arc::new(App {
+            hub: Hub::default(),
+            metas,
+            cars,
+            verifier: Verifier::new(&config, keys)?,
+            signer: Signer::new(url_key),
+            public_url: public.map(|url| {
+                let scheme = if url.tls { "https" } else { "http" };
+                format!("{scheme}://{}", url.authority())
+            }),
+            websockets: config.websockets,
+            limits: config.limits,
+            drain: CancellationToken::new(),
+            sockets: TaskTracker::new(),
+        });
+        let accepting = tokio::spawn(accept(listener, app.clone()));
+        let sweeping = tokio::spawn(sweep(app.clone()));
+        tracing::info!(%address, "listening");
+        Ok(Self {
+            app,
+            address,
+            attach,
+            signing,
+            accepting,
+            sweeping,
+            _lock: lock,
+        })
+    }
+
+    /// Whether a server could start: settings, keys, data directory, address. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// What [`start`](Self::start) would say.
+    pub async fn check(config: &Config) -> Result<(), ServerError> {
+        config.check()?;
+        public_keys(config)?;
+        let mut existing = config.data.as_path();
+        while !existing.exists() {
+            existing = match existing.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+        }
+        let writable = tempfile::tempfile_in(existing).map(drop);
+        writable.map_err(|source| ServerError::Data {
+            path: config.data.clone(),
+            source,
+        })?;
+        let listener = TcpListener::bind(config.listen).await.map(drop);
+        listener.map_err(|source| ServerError::Listen {
+            address: config.listen,
+            source,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients attach to.
+    #[must_use]
+    pub fn attach_url(&self) -> &AttachUrl {
+        &self.attach
+    }
+
+    /// Whether a connection of the protocol is open.
+    #[must_use]
+    pub fn is_connected(&self, connection: &Conn) -> bool {
+        self.app.hub.find(connection).is_some()
+    }
+
+    /// Makes a token that is valid for some seconds.
+    ///
+    /// # Errors
+    /// [`ServerError::NoSigningKey`] if tokens come from elsewhere.
+    pub fn mint(&self, claims: Claims, seconds: u64) -> Result<String, ServerError> {
+        let key = self.signing.as_ref().ok_or(ServerError::NoSigningKey)?;
+        mint(key, claims, seconds)
+    }
+
+    /// Takes no more requests, ends those that have begun, says good-bye on WebSockets.
+    pub async fn shutdown(self) {
+        let Self { app, sweeping, .. } = self;
+        sweeping.abort();
+        app.drain.cancel();
+        app.sockets.close();
+        let ended = async {
+            app.sockets.wait().await;
+            // It waits for requests that have begun.
+            let _ = self.accepting.await;
+        };
+        if tokio::time::timeout(app.limits.drain, ended).await.is_err() {
+            tracing::warn!("some clients did not end in time");
+        }
+    }
+}
+
+/// A token that is valid for some seconds from now, as the reference's issuer makes them.
+///
+/// # Errors
+/// [`ServerError::Key`] if signing fails.
+pub fn mint(key: &SigningKey, mut claims: Claims, seconds: u64) -> Result<String, ServerError> {
+    let now = crate::clock::now();
+    claims.iat = Some(now);
+    claims.exp = Some(now.saturating_add(seconds));
+    claims.iss.get_or_insert_with(|| "FP_CLOUD".into());
+    claims
+        .aud
+        .get_or_insert_with(|| firebrick_core::cloud::Audience::One("PUBLIC".into()));
+    key.sign(&claims).map_err(|source| ServerError::Key {
+        place: "the data directory".into(),
+        source,
+    })
+}
+
+/// The private key of a data directory; made when it is missing.
+///
+/// # Errors
+/// [`ServerError`] if it cannot be read or written.
+pub fn signing_key(data: &Path) -> Result<SigningKey, ServerError> {
+    let path = data.join(KEY_FILE);
+    let failed = |source| ServerError::Data {
+        path: path.clone(),
+        source,
+    };
+    let bad = |source| ServerError::Key {
+        place: path.display().to_string(),
+        source,
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => SigningKey::parse(&text).map_err(bad),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = SigningKey::generate().map_err(bad)?;
+            private_directory(data).map_err(failed)?;
+            match write_new(&path, key.to_jwk().as_bytes()) {
+                // Another process was faster: its key counts.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let text = fs::read_to_string(&path).map_err(failed)?;
+                    SigningKey::parse(&text).map_err(bad)
+                }
+                written => written.map(|()| key).map_err(failed),
+            }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn public_keys(config: &Config) -> Result<Vec<PublicKey>, ServerError> {
+    let mut keys = Vec::new();
+    for source in &config.keys {
+        let parsed = PublicKey::parse(&source.text).map_err(|error| ServerError::Key {
+            place: source.place.clone(),
+            source: error,
+        })?;
+        keys.extend(parsed);
+    }
+    Ok(keys)
+}
+
+fn local_stores(data: &Path) -> Result<Stores, ServerError> {
+    let failed = |path: &Path, source| ServerError::Data {
+        path: path.into(),
+        source,
+    };
+    let metas = data.join(METAS_FILE);
+    // Before SQLite makes it readable for all.
+    private_file(&metas).map_err(|error| failed(&metas, error))?;
+    let objects = data.join(OBJECTS);
+    let cars = Disk::open(&objects).map_err(|error| failed(&objects, error))?;
+    Ok((Arc::new(Sqlite::open(&metas)?), Arc::new(cars)))
+}
+
+/// The keys that tokens are checked with, and the one of the data directory if that is among them.
+fn keys(config: &Config) -> Result<(Vec<PublicKey>, Option<SigningKey>), ServerError> {
+    let keys = public_keys(config)?;
+    if !keys.is_empty() || config.jwks_url.is_some() {
+        return Ok((keys, None));
+    }
+    let signing = signing_key(&config.data)?;
+    Ok((vec![signing.public().clone()], Some(signing)))
+}
+
+fn url_key(data: &Path) -> Result<[u8; 32], ServerError> {
+    let path = data.join(URL_KEY_FILE);
+    let failed = |source| ServerError::Data {
+        path: path.clone(),
+        source,
+    };
+    match fs::read(&path) {
+        Ok(bytes) => bytes
+            .try_into()
+            .map_err(|_| failed(io::Error::other("it does not have 32 bytes"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error)))?;
+            write_new(&path, &key).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a file for its owner alone, whole or not at all, and never over another.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn private_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// An address that a client on this machine can use.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    }
+    address
+}
+
+async fn sweep(app: Arc<App>) {
+    let idle = app.limits.polling_idle;
+    loop {
+        tokio::time::sleep(idle / 2).await;
+        app.hub.sweep(idle).await;
+    }
+}
+
+async fn accept(listener: TcpListener, app: Arc<App>) {
+    let slots = Arc::new(Semaphore::new(app.limits.connections));
+    let connections = TaskTracker::new();
+    let router = http::router(app.clone());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = app.drain.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, mostly: others have to end first.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            tracing::warn!("too many connections");
+            continue;
+        };
+        // Messages are small and waited for.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(app.limits.transfer)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let drain = app.drain.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            // A client that goes away is no news.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}

@@ -1,0 +1,150 @@
+//! A WebSocket: reads requests one after the other, writes answers and events from its outbox.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::dispatch::{Answer, App, Via};
+use crate::hub::Outbox;
+
+/// How long the other side may take to hear of the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
+    let limits = &app.limits;
+    let (outbox, queue) = Outbox::new(limits.queue_messages, limits.queue_bytes);
+    let (sink, stream) = socket.split();
+    let code = Arc::new(AtomicU16::new(close_code::NORMAL));
+    let writer = Writer {
+        sink,
+        queue,
+        outbox: outbox.clone(),
+        ping: limits.ping,
+        patience: limits.transfer,
+    };
+    let writing = tokio::spawn(writer.run(code.clone()));
+    let overflow = outbox.overflow.clone();
+    let mut via = Via {
+        base,
+        outbox: Some(outbox),
+        names: BTreeSet::new(),
+    };
+    code.store(read(&app, stream, &mut via).await, Ordering::Relaxed);
+    for name in std::mem::take(&mut via.names) {
+        if let Some(connection) = app.hub.find(&name)
+            && connection.is_on(via.outbox.as_ref())
+        {
+            app.hub.remove(&connection).await;
+        }
+    }
+    // The last one to hold the outbox: the writer sends what waits, and ends.
+    drop(via);
+    let abort = writing.abort_handle();
+    if overflow.is_cancelled() || timeout(FAREWELL, writing).await.is_err() {
+        abort.abort();
+    }
+}
+
+/// Until the end, whose reason is returned.
+async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u16 {
+    let Some(overflow) = via.outbox.as_ref().map(|outbox| outbox.overflow.clone()) else {
+        return close_code::ERROR;
+    };
+    // Each ping is answered, so this long nothing is silent.
+    let silence = app.limits.ping * 5 / 2;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = overflow.cancelled() => {
+                tracing::info!("a slow reader is disconnected");
+                return close_code::AGAIN;
+            }
+            () = app.drain.cancelled() => return close_code::AWAY,
+            frame = timeout(silence, stream.next()) => frame,
+        };
+        let bytes = match frame {
+            Ok(Some(Ok(Frame::Binary(bytes)))) => bytes,
+            Ok(Some(Ok(Frame::Text(text)))) => Bytes::from(text),
+            Ok(Some(Ok(Frame::Ping(_) | Frame::Pong(_)))) => continue,
+            Ok(Some(Ok(Frame::Close(_))) | None) => return close_code::NORMAL,
+            Ok(Some(Err(error))) => {
+                tracing::info!(%error, "a WebSocket fails");
+                return close_code::SIZE;
+            }
+            Err(_) => return close_code::AWAY,
+        };
+        let answer = match app.answer(&bytes, via).await {
+            Answer::Done(answer) | Answer::Failed(answer) | Answer::Garbled(answer) => answer,
+            Answer::Sent => continue,
+        };
+        if let Some(outbox) = &via.outbox {
+            outbox.push(answer.encode());
+        }
+    }
+}
+
+struct Writer {
+    sink: SplitSink<WebSocket, Frame>,
+    queue: mpsc::Receiver<String>,
+    outbox: Arc<Outbox>,
+    ping: Duration,
+    patience: Duration,
+}
+
+impl Writer {
+    async fn run(self, code: Arc<AtomicU16>) {
+        let Self {
+            mut sink,
+            mut queue,
+            outbox,
+            ping,
+            patience,
+        } = self;
+        // Held weakly, so that the queue ends when the reader has gone.
+        let outbox = {
+            let weak = Arc::downgrade(&outbox);
+            drop(outbox);
+            weak
+        };
+        let mut pings = tokio::time::interval_at(Instant::now() + ping, ping);
+        loop {
+            let (frame, len) = tokio::select! {
+                text = queue.recv() => match text {
+                    Some(text) => {
+                        let len = text.len();
+                        (Frame::Binary(text.into()), len)
+                    }
+                    None => break,
+                },
+                _ = pings.tick() => (Frame::Ping(Bytes::new()), 0),
+            };
+            match timeout(patience, sink.send(frame)).await {
+                Ok(Ok(())) => {}
+                // The reader has noticed too, or is told now.
+                Ok(Err(_)) | Err(_) => {
+                    if let Some(outbox) = outbox.upgrade() {
+                        outbox.overflow.cancel();
+                    }
+                    return;
+                }
+            }
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.sent(len);
+            }
+        }
+        let close = CloseFrame {
+            code: code.load(Ordering::Relaxed),
+            reason: "".into(),
+        };
+        // The other side may be gone.
+        let _ = sink.send(Frame::Close(Some(close))).await;
+    }
+}

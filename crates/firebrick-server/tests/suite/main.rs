@@ -1,0 +1,10 @@
+//! The server with plain clients: what they send stands here, not in a library.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod captures;
+mod merging;
+mod objects;
+mod support;
+mod trouble;
