@@ -227,6 +227,35 @@ export class Client {
     return this.head();
   }
 
+  // A sync server. The client waits for ever for one that refuses its token: that is `false` here.
+  async attachCloud({ url, token, withinMs = 20000 }) {
+    const { toCloud, SimpleTokenStrategy } = await import("@fireproof/core-gateways-cloud");
+    const remote = toCloud({ urls: { base: url }, strategy: new SimpleTokenStrategy(token) });
+    let timer;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(() => resolve(null), withinMs);
+    });
+    const attached = await Promise.race([this.db.attach(remote), late]);
+    clearTimeout(timer);
+    if (attached) this.attached.set("cloud", attached);
+    return attached !== null;
+  }
+
+  // Waits until exactly these documents are here, given as { id: n }, and a query finds the same. The
+  // client's index may be behind for a moment after documents came from elsewhere.
+  async awaitDocs({ docs, withinMs = 20000 }) {
+    const wanted = JSON.stringify(Object.entries(docs).sort());
+    const end = Date.now() + withinMs;
+    for (;;) {
+      const listed = (await this.allDocs()).map(({ key, value }) => [key, value.n]);
+      const queried = (await this.query({ field: "n" })).map(({ id, key }) => [id, key]);
+      const found = [listed, queried].map((pairs) => JSON.stringify(pairs.sort()));
+      if (found.every((text) => text === wanted)) return null;
+      if (Date.now() > end) throw new Error(`found ${found.join(" and by query ")} instead of ${wanted}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   async detach({ name }) {
     await this.attached.get(name)?.detach();
     this.attached.delete(name);

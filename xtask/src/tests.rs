@@ -266,15 +266,17 @@ fn interop() -> Result<Count> {
     )?;
     let mut count = count::run(program("npm").args(["test"]).current_dir(&folder))?;
     // These need the packages, so the other steps leave them out.
-    count += count::run(cargo().args([
-        "test",
-        "--locked",
-        "--package",
-        "firebrick",
-        "--test",
-        "interop",
-        "--",
-        "--ignored",
-    ]))?;
+    for package in ["firebrick", "firebrick-server"] {
+        count += count::run(cargo().args([
+            "test",
+            "--locked",
+            "--package",
+            package,
+            "--test",
+            "interop",
+            "--",
+            "--ignored",
+        ]))?;
+    }
     Ok(count)
 }

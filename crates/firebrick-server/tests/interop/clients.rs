@@ -1,0 +1,132 @@
+//! Clients that work together.
+
+use serde_json::json;
+
+use crate::site::{Site, converge, del, put};
+
+async fn two_clients_online(websockets: bool) {
+    let site = Site::new(websockets).await;
+    let (mut a, mut b) = (site.attached("a"), site.attached("b"));
+    put(&mut a, "one", 1);
+    put(&mut a, "two", 2);
+    converge(&mut [&mut a, &mut b], &[("one", 1), ("two", 2)]);
+    put(&mut b, "three", 3);
+    put(&mut b, "one", 10);
+    converge(
+        &mut [&mut a, &mut b],
+        &[("one", 10), ("three", 3), ("two", 2)],
+    );
+    del(&mut a, "two");
+    converge(&mut [&mut a, &mut b], &[("one", 10), ("three", 3)]);
+    // A newcomer gets all of it, the deletion included.
+    let mut c = site.attached("c");
+    converge(&mut [&mut c], &[("one", 10), ("three", 3)]);
+    put(&mut c, "two", 20);
+    let all = [("one", 10), ("three", 3), ("two", 20)];
+    converge(&mut [&mut a, &mut b, &mut c], &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn two_and_three_clients_online() {
+    two_clients_online(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn two_and_three_clients_online_over_http_alone() {
+    two_clients_online(false).await;
+}
+
+/// Writes at the same time meet: no update is lost, whoever wins.
+async fn at_the_same_time(websockets: bool) {
+    let site = Site::new(websockets).await;
+    let (mut a, mut b, mut c) = (site.attached("a"), site.attached("b"), site.attached("c"));
+    let mut all = Vec::new();
+    let names: Vec<[String; 3]> = (0..6)
+        .map(|n| ["a", "b", "c"].map(|who| format!("{who}{n}")))
+        .collect();
+    for (n, [x, y, z]) in (0..).zip(&names) {
+        put(&mut a, x, 3 * n);
+        put(&mut b, y, 3 * n + 1);
+        put(&mut c, z, 3 * n + 2);
+        all.extend([(x.as_str(), 3 * n), (y, 3 * n + 1), (z, 3 * n + 2)]);
+    }
+    converge(&mut [&mut a, &mut b, &mut c], &all);
+    let mut d = site.attached("d");
+    converge(&mut [&mut d], &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn three_clients_write_at_the_same_time() {
+    at_the_same_time(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn three_clients_write_at_the_same_time_over_http_alone() {
+    at_the_same_time(false).await;
+}
+
+/// What was written while nobody was attached goes out with the next session's attach.
+async fn offline(websockets: bool) {
+    let site = Site::new(websockets).await;
+    let (mut a, mut b) = (site.attached("a"), site.attached("b"));
+    put(&mut a, "both", 1);
+    converge(&mut [&mut a, &mut b], &[("both", 1)]);
+    b.ask(&json!({"op": "idle"}));
+    if websockets {
+        b.close();
+    } else {
+        // Closing fails in the client while it polls ("Controller is already closed").
+        drop(b);
+    }
+    let mut b = site.client("b");
+    put(&mut b, "b", 2);
+    b.ask(&json!({"op": "idle"}));
+    b.close();
+    put(&mut a, "a", 3);
+    del(&mut a, "both");
+    a.ask(&json!({"op": "idle"}));
+    let mut b = site.attached("b");
+    converge(&mut [&mut a, &mut b], &[("a", 3), ("b", 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn offline_edits_and_reattach() {
+    offline(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn offline_edits_and_reattach_over_http_alone() {
+    offline(false).await;
+}
+
+/// A client reconnects with its next write, and then gets what it missed. One that only listens stays
+/// deaf until it writes, which is the client's own doing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn a_restart_of_the_server() {
+    let site = Site::new(true).await;
+    let (mut a, mut b) = (site.attached("a"), site.attached("b"));
+    put(&mut a, "before", 1);
+    converge(&mut [&mut a, &mut b], &[("before", 1)]);
+    let site = site.restart().await;
+    put(&mut a, "after", 2);
+    a.ask(&json!({"op": "idle"}));
+    put(&mut b, "late", 3);
+    converge(
+        &mut [&mut a, &mut b],
+        &[("after", 2), ("before", 1), ("late", 3)],
+    );
+    // And live again, in both directions.
+    put(&mut a, "live", 4);
+    del(&mut b, "late");
+    let all = [("after", 2), ("before", 1), ("live", 4)];
+    converge(&mut [&mut a, &mut b], &all);
+    let mut c = site.attached("c");
+    converge(&mut [&mut c], &all);
+}
