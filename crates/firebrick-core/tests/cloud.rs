@@ -16,7 +16,6 @@ use proptest::option;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
 struct Capture {
@@ -27,23 +26,46 @@ struct Capture {
 #[derive(Deserialize)]
 struct Row {
     dir: Option<String>,
-    /// As it stands in the file, so that the order of the fields is seen.
-    msg: Option<Box<RawValue>>,
+    msg: Option<Json>,
 }
 
-fn captures() -> Vec<(String, Capture)> {
+/// A message as it stands in the file, so that the order of its fields is seen.
+struct Captured {
+    from_client: bool,
+    text: String,
+}
+
+fn captures() -> Vec<(String, Vec<Captured>, Capture)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cloud");
     let mut captures: Vec<_> = std::fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| {
             let path = entry.expect("an entry").path();
             let text = std::fs::read_to_string(&path).expect("a text");
-            let capture = serde_json::from_str(&text).expect("a capture");
-            (path.display().to_string(), capture)
+            let capture: Capture = serde_json::from_str(&text).expect("a capture");
+            let rows = capture.log.iter().filter(|row| row.msg.is_some());
+            let compacted = compact(&text);
+            let texts: Vec<_> = compacted.split(r#""msg":"#).skip(1).map(object).collect();
+            assert_eq!(texts.len(), rows.clone().count());
+            let messages = rows
+                .zip(texts)
+                .map(|(row, text)| Captured {
+                    from_client: row.dir.as_deref() == Some("c2s"),
+                    text: text.to_owned(),
+                })
+                .collect();
+            (path.display().to_string(), messages, capture)
         })
         .collect();
     captures.sort_by(|a, b| a.0.cmp(&b.0));
     captures
+}
+
+/// The object that a text begins with.
+fn object(text: &str) -> &str {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+    assert!(values.next().is_some_and(|value| value.is_ok()));
+    &text[..values.byte_offset()]
 }
 
 /// The text without spaces outside of strings.
@@ -63,11 +85,8 @@ fn compact(text: &str) -> String {
 #[test]
 fn captured_messages_come_back() {
     let mut kinds: BTreeMap<(bool, &'static str), usize> = BTreeMap::new();
-    for (path, capture) in captures() {
-        for row in &capture.log {
-            let Some(text) = row.msg.as_ref().map(|text| compact(text.get())) else {
-                continue;
-            };
+    for (path, messages, _) in captures() {
+        for Captured { from_client, text } in messages {
             let message = Message::parse(text.as_bytes())
                 .unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
             let encoded = message.encode();
@@ -79,7 +98,6 @@ fn captured_messages_come_back() {
             } else {
                 assert_eq!(encoded, text, "{path}");
             }
-            let from_client = row.dir.as_deref() == Some("c2s");
             *kinds.entry((from_client, message.kind())).or_default() += 1;
         }
     }
@@ -106,9 +124,9 @@ fn captured_messages_come_back() {
 #[test]
 fn captured_metas_and_keys_are_sound() {
     let mut metas = 0;
-    for (path, capture) in captures() {
-        for text in capture.log.iter().filter_map(|row| row.msg.as_ref()) {
-            let message = Message::parse(text.get().as_bytes()).expect("a message");
+    for (path, messages, _) in captures() {
+        for Captured { text, .. } in messages {
+            let message = Message::parse(text.as_bytes()).expect("a message");
             let (Body::ReqPutMeta { meta, .. } | Body::EventGetMeta { meta, .. }) = message.body
             else {
                 continue;
@@ -130,7 +148,7 @@ fn captured_metas_and_keys_are_sound() {
 /// The claims of the tokens that real clients sent.
 #[test]
 fn captured_claims_come_back() {
-    for (path, capture) in captures() {
+    for (path, _, capture) in captures() {
         assert!(!capture.tokens.is_empty(), "{path}");
         for token in capture.tokens.values() {
             let part = token.split('.').nth(1).expect("claims");
