@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::cars::{CarStore, Disk};
@@ -36,8 +36,8 @@ const LOCK_FILE: &str = "lock";
 
 type Stores = (Arc<dyn MetaStore>, Arc<dyn CarStore>);
 
-/// A server that runs. Dropped without [`shutdown`](Self::shutdown) it ends abruptly, which loses nothing
-/// that was acknowledged.
+/// A server that runs. Dropped without [`shutdown`](Self::shutdown) it ends in the background; nothing
+/// that was acknowledged is lost.
 #[derive(Debug)]
 pub struct Server {
     app: Arc<App>,
@@ -45,7 +45,7 @@ pub struct Server {
     attach: AttachUrl,
     signing: Option<SigningKey>,
     accepting: JoinHandle<()>,
-    sweeping: JoinHandle<()>,
+    _ends_when_dropped: DropGuard,
     /// Held while the server runs.
     _lock: File,
 }
@@ -119,15 +119,15 @@ impl Server {
             sockets: TaskTracker::new(),
         });
         let accepting = tokio::spawn(accept(listener, app.clone()));
-        let sweeping = tokio::spawn(sweep(app.clone()));
+        tokio::spawn(sweep(app.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
+            _ends_when_dropped: app.drain.clone().drop_guard(),
             app,
             address,
             attach,
             signing,
             accepting,
-            sweeping,
             _lock: lock,
         })
     }
@@ -187,8 +187,7 @@ impl Server {
 
     /// Takes no more requests, ends those that have begun, says good-bye on WebSockets.
     pub async fn shutdown(self) {
-        let Self { app, sweeping, .. } = self;
-        sweeping.abort();
+        let app = &self.app;
         app.drain.cancel();
         app.sockets.close();
         let ended = async {
@@ -346,8 +345,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 async fn sweep(app: Arc<App>) {
     let idle = app.limits.polling_idle;
-    loop {
-        tokio::time::sleep(idle / 2).await;
+    // A timeout is what it waits for.
+    while tokio::time::timeout(idle / 2, app.drain.cancelled())
+        .await
+        .is_err()
+    {
         app.hub.sweep(idle).await;
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dispatch::{Answer, App, Via};
 use crate::hub::Outbox;
@@ -60,7 +60,16 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
     };
     // Each ping is answered, so this long nothing is silent.
     let silence = app.limits.ping * 5 / 2;
+    // Whoever has no token does not stay.
+    let opened = Instant::now() + app.limits.transfer;
     loop {
+        let now = Instant::now();
+        let until = match via.names.is_empty() {
+            // Frames that are there are read before the clock is looked at.
+            true if now > opened => return close_code::POLICY,
+            true => opened.min(now + silence),
+            false => now + silence,
+        };
         let frame = tokio::select! {
             biased;
             () = overflow.cancelled() => {
@@ -68,7 +77,7 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
                 return close_code::AGAIN;
             }
             () = app.drain.cancelled() => return close_code::AWAY,
-            frame = timeout(silence, stream.next()) => frame,
+            frame = timeout_at(until, stream.next()) => frame,
         };
         let bytes = match frame {
             Ok(Some(Ok(Frame::Binary(bytes)))) => bytes,
@@ -79,7 +88,7 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
                 tracing::info!(%error, "a WebSocket fails");
                 return close_code::SIZE;
             }
-            Err(_) => return close_code::AWAY,
+            Err(_) => return close_code::POLICY,
         };
         let answer = match app.answer(&bytes, via).await {
             Answer::Done(answer) | Answer::Failed(answer) | Answer::Garbled(answer) => answer,

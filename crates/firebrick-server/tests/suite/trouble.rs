@@ -310,7 +310,43 @@ async fn dead_clients_are_forgotten() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
-    // One that answers stays.
-    let socket = connect(place.address()).await;
-    drop(socket);
+}
+
+/// Connecting is open to all; staying is for those with a token.
+#[tokio::test]
+async fn who_opens_nothing_does_not_stay() {
+    let place = Place::with(|config| config.limits.transfer = Duration::from_millis(500)).await;
+    let mut stranger = place.client("a").await;
+    stranger.socket = connect(place.address()).await;
+    assert_eq!(stranger.closed().await, Some(1008));
+    // Not even with bad requests, one after the other.
+    stranger.socket = connect(place.address()).await;
+    let end = async {
+        while stranger.socket.send(Frame::Text("{".into())).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, end).await.unwrap();
+}
+
+/// Without a good-bye everything ends all the same, and the place is free.
+#[tokio::test]
+async fn a_dropped_server_ends() {
+    let place = Place::new().await;
+    let mut a = place.bound("a").await;
+    let Place { dir, server } = place;
+    let mut config = config(&dir);
+    config.listen = server.local_addr();
+    drop(server);
+    assert_eq!(a.closed().await, Some(1001));
+    let again = async {
+        loop {
+            match Server::start(config.clone()).await {
+                Ok(server) => break server,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let server = tokio::time::timeout(PATIENCE, again).await.unwrap();
+    server.shutdown().await;
 }
