@@ -1,4 +1,8 @@
-//! The handle that an application holds.
+//! The handle that an application holds: opening, documents, queries, closing. Remotes are in
+//! [`remotes`], what keeps a database in shape in [`upkeep`].
+
+mod remotes;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +12,6 @@ use firebrick_core::document;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backup::Backup;
-use crate::compaction::Compact;
 use crate::env::RealEnv;
 use crate::error::{Error, Result};
 use crate::files::{FileSource, Files};
@@ -19,11 +21,9 @@ use crate::ledger::{Ledger, Parts, Pipeline, Put, Written};
 use crate::options::{Builder, Durability};
 use crate::query::Query;
 use crate::read::{AllDocs, Changes};
-use crate::stats::{FullStats, Stats};
 use crate::store::{LogOptions, LogStore, MemoryStore, Store};
 use crate::subscribe::Subscription;
-use crate::tracker::{Attachment, CloseReport, Receipt, Remote, Trackers};
-use crate::verify::{self, RepairProgress, RepairReport, VerifyProgress, VerifyReport};
+use crate::tracker::{CloseReport, Trackers};
 
 /// A document database on this machine, which syncs with any number of remotes.
 ///
@@ -503,131 +503,6 @@ impl Database {
         Subscription::new(&self.inner.ledger)
     }
 
-    /// Attaches a remote and returns at once; syncing goes on in the background until the
-    /// attachment is detached or the database closed. A remote that is attached already gives the
-    /// same attachment again.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error, State};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// let hub = db.attach("memory://attached")?;
-    /// db.put(&note("a", "one")).await?;
-    /// hub.synced().await?; // the remote has everything from here, and the other way round
-    /// assert_eq!(hub.status().state, State::UpToDate);
-    ///
-    /// let refused = db.attach("gopher://hub");
-    /// assert!(matches!(refused, Err(Error::Gateway(_))));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Gateway`] for a URL that no gateway takes, [`Error::Config`] for a name in use,
-    /// [`Error::ReadOnly`], [`Error::Closed`].
-    pub fn attach(
-        &self,
-        remote: impl TryInto<Remote, Error = impl Into<Error>>,
-    ) -> Result<Attachment> {
-        self.inner.ledger.ensure_writable()?;
-        self.inner
-            .trackers
-            .attach(&remote.try_into().map_err(Into::into)?)
-    }
-
-    /// The attached remotes, in the order of attaching.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Error, Remote};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// db.attach(Remote::url("memory://first")?.name("first"))?;
-    /// db.attach(Remote::url("memory://second")?.name("second"))?;
-    /// let names: Vec<_> = db.attachments().iter().map(|at| at.name().to_owned()).collect();
-    /// assert_eq!(names, ["first", "second"]);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn attachments(&self) -> Vec<Attachment> {
-        self.inner.trackers.all()
-    }
-
-    /// The remotes that are remembered for later openings: name and URL.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Error, Remote};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// db.attach(Remote::url("memory://kept")?.name("hub").remember(true))?;
-    /// assert_eq!(db.remembered(), [("hub".to_owned(), "memory://kept".to_owned())]);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn remembered(&self) -> Vec<(String, String)> {
-        self.inner.trackers.remembered()
-    }
-
-    /// Forgets a remembered remote; it is not detached.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Error, Remote};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// db.attach(Remote::url("memory://forgotten")?.name("hub").remember(true))?;
-    /// db.forget("hub")?;
-    /// assert!(db.remembered().is_empty());
-    /// assert_eq!(db.attachments().len(), 1); // until the database is closed
-    /// assert!(matches!(db.forget("hub"), Err(Error::NoRemote(_))));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NoRemote`] if none of this name is remembered.
-    pub fn forget(&self, name: &str) -> Result<()> {
-        self.inner.trackers.forget(name)
-    }
-
-    /// Waits until every attached remote is [synced](Attachment::synced).
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error, State};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.attach("memory://synced-a")?;
-    /// db.attach("memory://synced-b")?;
-    /// db.put(&note("a", "one")).await?;
-    /// db.synced().await?;
-    /// assert!(db.attachments().iter().all(|at| at.status().state == State::UpToDate));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// The first that an attachment gives.
-    pub async fn synced(&self) -> Result<()> {
-        for attachment in self.attachments() {
-            attachment.synced().await?;
-        }
-        Ok(())
-    }
-
-    /// Where a write has arrived, to wait for.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error, Remote};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.attach(Remote::url("memory://receipts")?.name("hub"))?;
-    /// let written = db.put(&note("a", "one")).await?;
-    /// db.receipt(&written).remote("hub").await?; // now it is there as well
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn receipt(&self, written: &Written) -> Receipt {
-        Receipt::new(self.attachments(), written.clone())
-    }
-
     /// The keys of this ledger.
     ///
     /// ```
@@ -643,99 +518,6 @@ impl Database {
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(&self.inner.ledger)
-    }
-
-    /// A backup of this database into one file, while it is in use.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// let info = db.backup().to_file(dir.path().join("notes.fbk")).await?;
-    /// assert_eq!(info.head, db.head());
-    /// # Ok(()) }
-    /// ```
-    pub fn backup(&self) -> Backup {
-        Backup::new(&self.inner.ledger)
-    }
-
-    /// Looks at everything that is here: events, the tree, documents, earlier values that are kept,
-    /// contents of files, indexes. Each block is read from the disk, opened and checked against its
-    /// hash. Reads and writes go on.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// let db = Database::memory("notes").await?;
-    /// db.put(&Document::new().with("_id", "a").with("n", 1)).await?;
-    /// let report = db.verify().await?;
-    /// assert!(report.is_good() && report.documents == 1);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// If the system fails. Damage is not an error but the result.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        self.verify_with(|_| {}).await
-    }
-
-    /// [`Database::verify`], which calls `progress` now and then.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// let report = db.verify_with(|progress| println!("{progress:?}")).await?;
-    /// assert!(report.is_good());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`Database::verify`].
-    pub async fn verify_with(
-        &self,
-        progress: impl FnMut(VerifyProgress) + Send + 'static,
-    ) -> Result<VerifyReport> {
-        verify::verify(&self.inner.ledger, &self.inner.trackers, progress).await
-    }
-
-    /// Mends what [`Database::verify`] finds: attached remotes give back the blocks that they have,
-    /// parts of the tree are computed from the events, damaged indexes are given up so that the next
-    /// query makes them anew. Whatever comes is taken only if it has the right hash; nothing is made
-    /// up. The report says what is still wrong. Remotes that cannot be reached are waited for, up to
-    /// half a minute.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// let report = db.repair().await?;
-    /// assert!(report.after.is_good()); // nothing was damaged
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// If the system fails, or the database was opened read-only.
-    pub async fn repair(&self) -> Result<RepairReport> {
-        self.repair_with(|_| {}).await
-    }
-
-    /// [`Database::repair`], which calls `progress` now and then.
-    ///
-    /// # Errors
-    /// Those of [`Database::repair`].
-    pub async fn repair_with(
-        &self,
-        progress: impl FnMut(RepairProgress) + Send + 'static,
-    ) -> Result<RepairReport> {
-        verify::repair(&self.inner.ledger, &self.inner.trackers, progress).await
     }
 
     /// The ledger's name.
@@ -805,78 +587,6 @@ impl Database {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.inner.ledger.snapshot().sequence
-    }
-
-    /// Gives back the space of versions that later writes have replaced. See [`Compact`] for what
-    /// can be chosen and [`Retention`](crate::Retention) for what stays.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// db.put(&note("a", "two")).await?;
-    /// let report = db.compact().run().await?;
-    /// assert!(report.dropped_blocks > 0);
-    /// assert_eq!(db.get("a").await?, Some(note("a", "two")));
-    /// # Ok(()) }
-    /// ```
-    pub fn compact(&self) -> Compact {
-        Compact::new(Arc::clone(&self.inner.ledger))
-    }
-
-    /// Sizes and counters that are told without reading.
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// let stats = db.stats();
-    /// assert_eq!(stats.heads, 1);
-    /// assert!(stats.store.blocks > 0);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let snapshot = self.inner.ledger.snapshot();
-        Stats {
-            sequence: snapshot.sequence,
-            heads: snapshot.head.len(),
-            store: self.inner.ledger.store().stats(),
-        }
-    }
-
-    /// [`Database::stats`], and what only a walk over everything tells: documents, live and
-    /// reclaimable bytes, sizes of indexes, and how far each remote is apart. Takes as long as
-    /// [`Database::verify`].
-    ///
-    /// ```
-    /// # use firebrick::{Database, Document, Error};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// # let db = Database::memory("example").await?;
-    /// # let note = |id: &str, text: &str| Document::new().with("_id", id).with("text", text);
-    /// db.put(&note("a", "one")).await?;
-    /// db.put(&note("a", "two")).await?;
-    /// let stats = db.full_stats().await?;
-    /// assert_eq!(stats.documents, 1);
-    /// assert!(stats.reclaimable_bytes > Some(0));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// If the system fails. What damage keeps from being known is `None`.
-    pub async fn full_stats(&self) -> Result<FullStats> {
-        let report = self.verify().await?;
-        let reclaimable = match self.compact().dry_run(true).run().await {
-            Ok(would) => Some(would.reclaimable_bytes),
-            Err(error) if error.unreadable().is_some() => None,
-            Err(error) => return Err(error),
-        };
-        let remotes = self.inner.trackers.lags()?;
-        Ok(FullStats::new(self.stats(), &report, reclaimable, remotes))
     }
 
     /// The database's directory, if it is on disk.

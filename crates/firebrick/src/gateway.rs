@@ -85,6 +85,11 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// A remote that can do everything except show a pointer to JavaScript.
+    ///
+    /// ```
+    /// use firebrick::gateway::Capabilities;
+    /// assert!(Capabilities::FULL.write && !Capabilities::FULL.shared_pointer);
+    /// ```
     pub const FULL: Self = Self {
         write: true,
         notify: true,

@@ -18,6 +18,15 @@ use super::error::{GatewayError, GatewayErrorKind};
 pub type SlotId = String;
 
 /// The slot id under which a listing shows the pointer that JavaScript writes (`meta/main.json`).
+///
+/// ```
+/// use firebrick::gateway::{Gateway, MAIN_SLOT, MemoryRemote};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), firebrick::gateway::GatewayError> {
+/// let remote = MemoryRemote::unnamed().with_pointer();
+/// remote.write_pointer("[]".into()).await?;
+/// assert_eq!(remote.slots().await?[0].0, MAIN_SLOT);
+/// # Ok(()) }
+/// ```
 pub const MAIN_SLOT: &str = "main";
 
 /// Length of a slot id.
