@@ -16,6 +16,9 @@ pub const IV_LEN: usize = 12;
 
 const TAG_LEN: usize = 16;
 
+/// What an envelope adds to the plain bytes, at most.
+pub const AROUND_LEN: usize = TAG_LEN + 80;
+
 /// Why an envelope cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -63,20 +66,30 @@ pub fn seal(plain: &[u8], key: &Key) -> Vec<u8> {
 /// Readers that check nonces refuse the result, see [`open_any_iv`].
 #[must_use]
 pub fn seal_with_iv(plain: &[u8], key: &Key, iv: &[u8; IV_LEN]) -> Vec<u8> {
-    let mut out = Writer::with_capacity(plain.len() + TAG_LEN + 80);
-    out.map(3);
-    out.text("iv");
-    out.bytes(iv);
-    out.text("data");
-    out.bytes_head(plain.len() + TAG_LEN);
-    let buffer = out.buffer();
+    let mut out = Vec::with_capacity(plain.len() + AROUND_LEN);
+    seal_parts_with_iv(&[plain], key, iv, &mut out);
+    out
+}
+
+/// [`seal_with_iv`] for plain bytes that lie in several places; the envelope is appended to `out`.
+pub fn seal_parts_with_iv(parts: &[&[u8]], key: &Key, iv: &[u8; IV_LEN], out: &mut Vec<u8>) {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut writer = Writer::from(std::mem::take(out));
+    writer.map(3);
+    writer.text("iv");
+    writer.bytes(iv);
+    writer.text("data");
+    writer.bytes_head(len + TAG_LEN);
+    let buffer = writer.buffer();
     let start = buffer.len();
-    buffer.extend_from_slice(plain);
+    for part in parts {
+        buffer.extend_from_slice(part);
+    }
     let tag = encrypt(key, iv, &mut buffer[start..]);
     buffer.extend_from_slice(&tag);
-    out.text("keyId");
-    out.bytes(&key.key_id().0);
-    out.into_vec()
+    writer.text("keyId");
+    writer.bytes(&key.key_id().0);
+    *out = writer.into_vec();
 }
 
 /// Decrypts an envelope and checks that the nonce belongs to the content.
@@ -85,9 +98,10 @@ pub fn seal_with_iv(plain: &[u8], key: &Key, iv: &[u8; IV_LEN]) -> Vec<u8> {
 /// [`EnvelopeError`] says what is wrong.
 pub fn open(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
     let parts = parse(envelope)?;
-    let plain = decrypt(&parts, keys)?;
+    let mut plain = Vec::new();
+    decrypt(&parts, keys, &mut plain)?;
     if iv(&plain) == parts.iv {
-        Ok(plain)
+        Ok(plain.into())
     } else {
         Err(EnvelopeError::IvMismatch)
     }
@@ -98,7 +112,21 @@ pub fn open(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, Envel
 /// # Errors
 /// [`EnvelopeError`] says what is wrong.
 pub fn open_any_iv(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
-    decrypt(&parse(envelope)?, keys)
+    let mut plain = Vec::new();
+    open_any_iv_into(envelope, keys, &mut plain)?;
+    Ok(plain.into())
+}
+
+/// [`open_any_iv`] into a buffer, which is replaced.
+///
+/// # Errors
+/// [`EnvelopeError`] says what is wrong.
+pub fn open_any_iv_into(
+    envelope: &[u8],
+    keys: &(impl Keys + ?Sized),
+    plain: &mut Vec<u8>,
+) -> Result<(), EnvelopeError> {
+    decrypt(&parse(envelope)?, keys, plain)
 }
 
 /// Which key an envelope needs.
@@ -156,7 +184,11 @@ fn encrypt(key: &Key, iv: &[u8; IV_LEN], buffer: &mut [u8]) -> [u8; TAG_LEN] {
         .expect("content below 64 GiB")
 }
 
-fn decrypt(parts: &Parts<'_>, keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
+fn decrypt(
+    parts: &Parts<'_>,
+    keys: &(impl Keys + ?Sized),
+    plain: &mut Vec<u8>,
+) -> Result<(), EnvelopeError> {
     fn with<C: AeadInOut + KeyInit>(
         key: &[u8],
         parts: &Parts<'_>,
@@ -173,13 +205,13 @@ fn decrypt(parts: &Parts<'_>, keys: &(impl Keys + ?Sized)) -> Result<Bytes, Enve
     let key = keys.key(&parts.key_id).ok_or(EnvelopeError::UnknownKey {
         key_id: parts.key_id,
     })?;
-    let mut buffer = parts.data.to_vec();
+    plain.clear();
+    plain.extend_from_slice(parts.data);
     let opened = match key.as_bytes().len() {
-        16 => with::<Aes128Gcm>(key.as_bytes(), parts, &mut buffer),
-        _ => with::<Aes256Gcm>(key.as_bytes(), parts, &mut buffer),
+        16 => with::<Aes128Gcm>(key.as_bytes(), parts, plain),
+        _ => with::<Aes256Gcm>(key.as_bytes(), parts, plain),
     };
-    opened.ok_or(EnvelopeError::Tampered)?;
-    Ok(buffer.into())
+    opened.ok_or(EnvelopeError::Tampered)
 }
 
 #[cfg(test)]
@@ -232,5 +264,10 @@ mod tests {
         let odd = seal_with_iv(b"content", &key, &[9; 12]);
         assert_eq!(open(&odd, &key), Err(EnvelopeError::IvMismatch));
         assert_eq!(open_any_iv(&odd, &key).unwrap(), "content");
+        let mut parts = b"before".to_vec();
+        seal_parts_with_iv(&[b"con", b"", b"tent"], &key, &[9; 12], &mut parts);
+        assert_eq!(parts, [b"before", &*odd].concat());
+        open_any_iv_into(&odd, &key, &mut parts).unwrap();
+        assert_eq!(parts, b"content");
     }
 }

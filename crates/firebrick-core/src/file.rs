@@ -26,7 +26,7 @@ pub const FILES: &str = "_files";
 pub const PUBLIC_FILES: &str = "_publicFiles";
 
 /// What a document says about one of its files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileMeta {
     /// The content's raw block, or the block of the [`Manifest`] that lists its pieces.

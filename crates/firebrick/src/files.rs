@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub(crate) use self::exchange::{Exchange, Peer, Wanted};
 use self::intake::{Taken, take};
-pub(crate) use self::local::{Item, PART_BYTES, car, is_here};
+pub(crate) use self::local::{Item, PART_BYTES, is_here, sealed_car};
 pub use self::reader::FileReader;
 pub(crate) use self::reader::{fetch_list, items, own_item};
 pub use self::source::FileSource;

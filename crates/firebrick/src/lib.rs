@@ -26,6 +26,7 @@
 //! and the merge live in [`firebrick_core`], which does no I/O.
 
 mod backup;
+mod buffers;
 mod compaction;
 mod conflict;
 mod database;

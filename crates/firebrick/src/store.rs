@@ -30,7 +30,7 @@ use std::fmt;
 use bytes::Bytes;
 use firebrick_core::{Block, Cid};
 
-pub use blob::{Blob, BlobWriter, StagedBlob};
+pub use blob::{Blob, BlobWriter, StagedBlob, WrittenBlob};
 pub(crate) use descriptor::fingerprint;
 pub(crate) use disk::sync_directory;
 pub use error::StoreError;
@@ -287,7 +287,7 @@ pub trait Store: Send + Sync + 'static {
     /// writer.write(b"waves and ")?;
     /// writer.write(b"sand")?;
     /// let cid = Cid::of(Codec::Raw, b"waves and sand");
-    /// store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// assert!(store.blob(&cid)?.is_some());
     /// # Ok::<(), firebrick::store::StoreError>(())
     /// ```
@@ -298,8 +298,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Makes blobs visible under their CIDs. When it returns, they survive a loss of power, so
-    /// what refers to them may be committed.
+    /// Makes blobs visible under their CIDs. A loss of power may take them away again as a whole,
+    /// before [`sync_blobs`](Store::sync_blobs).
     ///
     /// ```
     /// # use firebrick::Cid;
@@ -310,16 +310,39 @@ pub trait Store: Send + Sync + 'static {
     /// let cid = Cid::of(Codec::Raw, b"waves");
     /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
     /// writer.write(b"waves")?;
-    /// let staged = writer.finish(cid)?;
+    /// let staged = writer.finish(cid)?.sync()?;
     /// assert!(store.blob(&cid)?.is_none());
-    /// store.keep_blobs(vec![staged])?;
+    /// store.show_blobs(vec![staged])?;
     /// assert!(store.blob(&cid)?.is_some());
     /// # Ok::<(), firebrick::store::StoreError>(())
     /// ```
     ///
     /// # Errors
     /// If the disk fails; some may be visible then, which does no harm.
-    fn keep_blobs(&self, _blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+    fn show_blobs(&self, _blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Waits until all visible blobs would survive a loss of power, so that what refers to them may
+    /// be committed.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let cid = Cid::of(Codec::Raw, b"waves");
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// writer.write(b"waves")?;
+    /// store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
+    /// store.sync_blobs()?; // now a document may name it
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn sync_blobs(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -334,7 +357,7 @@ pub trait Store: Send + Sync + 'static {
     /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
     /// # let mut writer = store.stage_blob()?.unwrap();
     /// # writer.write(b"waves and sand")?;
-    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// # store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// let blob = store.blob(&cid)?.expect("it was kept");
     /// assert_eq!(blob.read(10..14)?, "sand");
     /// # Ok::<(), firebrick::store::StoreError>(())

@@ -11,15 +11,26 @@ use sha2::{Digest, Sha256};
 use super::workloads::Bed;
 use super::{Figure, Ids};
 
-/// Bytes of the file.
+/// Bytes of the file that is also sent.
 const LEN: u64 = 512 << 20;
-/// Bytes that the raw rates are measured on, at a time.
-const CHUNK: usize = 4 << 20;
+/// Bytes of the file whose memory counts.
+const LARGE_LEN: u64 = 2 << 30;
+/// Bytes that the raw rates are measured on, at a time. No longer than a piece of a file, or pieces
+/// would be alike.
+const CHUNK: usize = 1 << 20;
 
 /// Content that costs nothing to make, and repeats nowhere.
 struct Content {
     chunk: Vec<u8>,
     at: u64,
+    len: u64,
+}
+
+impl Content {
+    fn source(len: u64) -> FileSource {
+        let (chunk, at) = (noise(), 0);
+        FileSource::reader(Self { chunk, at, len })
+    }
 }
 
 impl Read for Content {
@@ -31,7 +42,7 @@ impl Read for Content {
         let len = buffer
             .len()
             .min(CHUNK - start)
-            .min((LEN - self.at) as usize);
+            .min((self.len - self.at) as usize);
         buffer[..len].copy_from_slice(&self.chunk[start..start + len]);
         self.at += len as u64;
         Ok(len)
@@ -57,7 +68,7 @@ fn noise() -> Vec<u8> {
 /// Raw rates of one thread: SHA-256, AES-256-GCM.
 fn raw() -> (f64, f64) {
     let mut chunk = noise();
-    let rounds = 32;
+    let rounds = 128;
     let bytes = rounds * CHUNK as u64;
     let start = Instant::now();
     for _ in 0..rounds {
@@ -87,14 +98,7 @@ pub(super) async fn files(bed: Bed) -> Result<Vec<Figure>> {
     let here = bed.open("files-here").await?;
     let there = bed.open("files-there").await?;
     there.keys().import(&here.keys().export()?)?;
-    let content = || Content {
-        chunk: noise(),
-        at: 0,
-    };
-    let start = Instant::now();
-    let source = FileSource::reader(content());
-    here.files("doc").put("file", source).await?;
-    let put = megabytes(LEN, start);
+    let put = write(&here, LEN).await?;
     let get = read(&here).await?;
     let url = bed.remote("files-hub");
     let start = Instant::now();
@@ -113,6 +117,27 @@ pub(super) async fn files(bed: Bed) -> Result<Vec<Figure>> {
         of_raw("files: push to a folder", push, both),
         of_raw("files: get from a folder", fetch, both),
     ])
+}
+
+/// A file that is far larger than the memory it takes, which the process' peak tells.
+pub(super) async fn large(bed: Bed) -> Result<Vec<Figure>> {
+    if bed.ids() == Ids::Generated {
+        return Ok(Vec::new());
+    }
+    let db = bed.open("files-large").await?;
+    let figures = [
+        ("files: put of 2 GiB", write(&db, LARGE_LEN).await?),
+        ("files: get of 2 GiB", read(&db).await?),
+    ];
+    db.close().await?;
+    let figure = |(name, value)| Figure::new(name, Ids::Both, value, "MB/s");
+    Ok(figures.map(figure).into())
+}
+
+async fn write(db: &Database, len: u64) -> Result<f64> {
+    let start = Instant::now();
+    db.files("doc").put("file", Content::source(len)).await?;
+    Ok(megabytes(len, start))
 }
 
 async fn read(db: &Database) -> Result<f64> {

@@ -69,6 +69,7 @@ pub(super) const ALL: &[(&str, Work)] = &[
     }),
     ("merge-100", |bed| Box::pin(merge(bed))),
     ("files", |bed| Box::pin(super::files::files(bed))),
+    ("files-large", |bed| Box::pin(super::files::large(bed))),
 ];
 
 impl Bed {

@@ -47,10 +47,10 @@ impl Parts {
         Ok(Cid::from_digest(Codec::Car, hash.finalize().into()))
     }
 
-    /// The whole CAR.
+    /// The whole CAR, in parts.
     #[must_use]
-    pub fn join(&self, content: &[u8]) -> Vec<u8> {
-        [&self.before, content, &self.after].concat()
+    pub fn around<'a>(&'a self, content: &'a [u8]) -> [&'a [u8]; 3] {
+        [&self.before, content, &self.after]
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
                 (car_salted(&[cid], [&block], &key), Some(&key)),
             ] {
                 let parts = Parts::new(&cid, len, key);
-                assert_eq!(parts.join(&block.bytes), expected.bytes);
+                assert_eq!(parts.around(&block.bytes).concat(), expected.bytes);
                 let halves = [block.bytes.slice(..len / 2), block.bytes.slice(len / 2..)];
                 let name = parts.try_cid(halves.map(Ok::<_, Infallible>));
                 assert_eq!(name, Ok(expected.cid));

@@ -184,6 +184,7 @@ fn fill_now(ledger: &Ledger, files: &[PathBuf]) -> Result<RestoreReport> {
         return Err(BackupError::Nothing.into());
     };
     let (head, root) = (last.head.clone(), last.root);
+    ledger.store().sync_blobs()?;
     ledger.begin_at(&head, root).map_err(|error| {
         let is_unfit = error.unreadable().is_some() || matches!(error, Error::Malformed { .. });
         match is_unfit {
@@ -273,8 +274,8 @@ fn take_content(ledger: &Ledger, reader: &mut BackupReader, head: FileHead) -> R
     }
     match incoming {
         Incoming::Beside(writer) => {
-            let staged = writer.finish(head.cid)?;
-            Ok(ledger.store().keep_blobs(vec![staged])?)
+            let staged = writer.finish(head.cid)?.sync()?;
+            Ok(ledger.store().show_blobs(vec![staged])?)
         }
         Incoming::Whole(bytes) => {
             let (cid, bytes) = (head.cid, bytes.into());

@@ -277,8 +277,9 @@ fn take_in(ledger: &Ledger, item: &Item, sealed: Bytes) -> Result<(), Refusal> {
             }
         }
     });
-    held.collect::<Result<Vec<_>>>()
-        .and_then(|held| local::keep(ledger, held))
+    held.map(|held| held?.sync())
+        .collect::<Result<Vec<_>>>()
+        .and_then(|ready| local::show(ledger, ready))
         .map_err(Refusal::Fatal)
 }
 

@@ -9,8 +9,9 @@ use firebrick_core::file::{self, FileMeta, MAX_PIECES, Manifest, Piece};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::local::{self, Held, Item};
+use super::local::{self, Held, Item, Ready};
 use super::source::FileSource;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::BlobWriter;
@@ -21,21 +22,22 @@ pub(super) const SINGLE_BYTES: usize = 16 << 20;
 pub(super) const PIECE_BYTES: usize = 2 << 20;
 /// The longest single block: what a remote takes as one CAR, less what stands around it.
 const SINGLE_MAX: u64 = 1000 << 20;
-/// Pieces that are hashed and sealed at the same time.
-const AT_ONCE: usize = 2;
+/// Pieces on their way to the disk at the same time: while some are hashed and sealed, others are
+/// synced.
+const AT_ONCE: usize = 4;
 
 /// A content that was taken in. Dropped before it is kept, it leaves nothing.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) meta: FileMeta,
-    held: Vec<Held>,
+    ready: Vec<Ready>,
 }
 
 impl Taken {
     /// Makes the content visible, for a document to refer to it.
     pub(super) async fn keep(self, ledger: &Arc<Ledger>) -> Result<()> {
         let of = Arc::clone(ledger);
-        ledger.blocking(move || local::keep(&of, self.held)).await
+        ledger.blocking(move || local::keep(&of, self.ready)).await
     }
 }
 
@@ -45,6 +47,8 @@ struct Input {
     name: String,
     source: FileSource,
     read: u64,
+    /// So that what was read into is read into again.
+    _buffers: Buffers,
 }
 
 impl Input {
@@ -71,6 +75,7 @@ pub(super) async fn take(ledger: &Arc<Ledger>, name: &str, source: FileSource) -
         name: name.to_owned(),
         source,
         read: 0,
+        _buffers: Buffers::shared(),
     };
     let begun = input.source.begin(&*ledger.env).await;
     begun.map_err(|error| input.failed(error))?;
@@ -91,7 +96,7 @@ pub(super) async fn take(ledger: &Arc<Ledger>, name: &str, source: FileSource) -
         cid,
         car,
         size,
-        held,
+        ready,
     } = if len <= SINGLE_BYTES {
         single(ledger, first).await?
     } else if input.source.single_block {
@@ -106,7 +111,7 @@ pub(super) async fn take(ledger: &Arc<Ledger>, name: &str, source: FileSource) -
         media_type: media_type.unwrap_or_else(|| "application/octet-stream".into()),
         last_modified: last_modified.unwrap_or_else(|| ledger.env.unix_ms() as i64),
     };
-    Ok(Taken { meta, held })
+    Ok(Taken { meta, ready })
 }
 
 /// What a document is to refer to.
@@ -114,28 +119,36 @@ struct Content {
     cid: Cid,
     car: Cid,
     size: u64,
-    held: Vec<Held>,
+    ready: Vec<Ready>,
 }
 
 async fn single(ledger: &Arc<Ledger>, parts: Vec<Bytes>) -> Result<Content> {
-    let (item, held) = stage(Arc::clone(ledger), parts).await?;
+    let (item, ready) = stage(Arc::clone(ledger), parts).await?;
     Ok(Content {
         cid: item.cid,
         car: item.car,
         size: item.len,
-        held: vec![held],
+        ready: vec![ready],
     })
 }
 
-async fn stage(ledger: Arc<Ledger>, parts: Vec<Bytes>) -> Result<(Item, Held)> {
+async fn stage(ledger: Arc<Ledger>, parts: Vec<Bytes>) -> Result<(Item, Ready)> {
     let of = Arc::clone(&ledger);
-    ledger
-        .blocking(move || {
-            let mut hash = Sha256::new();
-            parts.iter().for_each(|part| hash.update(part));
-            local::stage(&of, raw(hash), &parts)
-        })
-        .await
+    let written = ledger.blocking(move || {
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(part));
+        local::stage(&of, raw(hash), &parts)
+    });
+    let (item, held) = written.await?;
+    // Apart, because the content is not in memory any more while the disk is waited for.
+    Ok((item, sync(&ledger, held).await?))
+}
+
+async fn sync(ledger: &Arc<Ledger>, held: Held) -> Result<Ready> {
+    match held {
+        Held::Blob(_) => ledger.blocking(|| held.sync()).await,
+        _ => held.sync(),
+    }
 }
 
 fn raw(hash: Sha256) -> Cid {
@@ -199,7 +212,7 @@ async fn long_single(mut input: Input, first: Vec<Bytes>) -> Result<Content> {
                 cid,
                 car,
                 size: len,
-                held: vec![if known { Held::Here } else { held }],
+                ready: vec![if known { Ready::Here } else { held.sync()? }],
             })
         })
         .await
@@ -208,7 +221,7 @@ async fn long_single(mut input: Input, first: Vec<Bytes>) -> Result<Content> {
 /// Pieces in CARs of their own, and the list of them.
 async fn cut(input: Input, first: Vec<Bytes>) -> Result<Content> {
     let (ledger, name) = (Arc::clone(&input.ledger), input.name.clone());
-    let (mut items, mut held) = (Vec::new(), Vec::new());
+    let (mut items, mut ready) = (Vec::new(), Vec::new());
     {
         // The last of the first reads is the byte that told that there is more.
         let next = (first.into_iter(), input);
@@ -234,7 +247,7 @@ async fn cut(input: Input, first: Vec<Bytes>) -> Result<Content> {
                 }
             };
             items.push(item);
-            held.push(piece);
+            ready.push(piece);
             if items.len() > MAX_PIECES {
                 break;
             }
@@ -262,11 +275,11 @@ async fn cut(input: Input, first: Vec<Bytes>) -> Result<Content> {
         None => file::car(&[list.cid], [&list]),
     };
     let cid = list.cid;
-    held.push(Held::Block(list));
+    ready.push(Ready::Block(list));
     Ok(Content {
         cid,
         car: car.cid,
         size: manifest.size,
-        held,
+        ready,
     })
 }

@@ -10,7 +10,7 @@ use firebrick_core::{Block, Cid, ordered};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
-use crate::store::{Blob, Commit, StagedBlob, StoreError, StoredBlock};
+use crate::store::{Blob, Commit, StagedBlob, StoreError, StoredBlock, WrittenBlob};
 
 /// Contents up to this size lie among the blocks: a file of its own costs a sync of its own.
 pub(super) const INLINE_BYTES: u64 = 64 << 10;
@@ -30,6 +30,25 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(super) enum Held {
     /// It was here before.
+    Here,
+    Block(Block),
+    Blob(WrittenBlob),
+}
+
+impl Held {
+    /// Waits for the disk, for what does not get there with the commit.
+    pub(super) fn sync(self) -> Result<Ready> {
+        Ok(match self {
+            Self::Here => Ready::Here,
+            Self::Block(block) => Ready::Block(block),
+            Self::Blob(blob) => Ready::Blob(blob.sync()?),
+        })
+    }
+}
+
+/// What was [held](Held) and has only to be made visible.
+#[derive(Debug)]
+pub(super) enum Ready {
     Here,
     Block(Block),
     Blob(StagedBlob),
@@ -97,9 +116,9 @@ pub(super) fn read(ledger: &Ledger, item: &Item, range: Range<u64>) -> Result<Op
     }
 }
 
-/// The CAR of a content that is here, as it was first made; `None` if the content is not here,
-/// or if its CAR holds more than it.
-pub(crate) fn car(ledger: &Ledger, item: &Item) -> Result<Option<Bytes>> {
+/// The CAR of a content that is here, as it was first made and sealed; `None` if the content is
+/// not here, or if its CAR holds more than it.
+pub(crate) fn sealed_car(ledger: &Ledger, item: &Item) -> Result<Option<Bytes>> {
     let content = match read(ledger, item, 0..item.len) {
         Ok(Some(content)) => content,
         // A document that says a wrong length must not keep everything else from being sent.
@@ -112,13 +131,14 @@ pub(crate) fn car(ledger: &Ledger, item: &Item) -> Result<Option<Bytes>> {
         let parts = Parts::new(&item.cid, content.len(), key.as_ref());
         let named = parts.try_cid([Ok::<_, StoreError>(content.clone())])?;
         if named == item.car {
-            return Ok(Some(parts.join(&content).into()));
+            let sealed = ledger.keys.seal_named(&item.car, &parts.around(&content));
+            return Ok(Some(sealed));
         }
     }
     Ok(None)
 }
 
-/// Takes in a content whose CID is known. Its parts are hashed again for the name of its CAR.
+/// Writes a content whose CID is known. Its parts are hashed again for the name of its CAR.
 pub(super) fn stage(ledger: &Ledger, cid: Cid, parts: &[Bytes]) -> Result<(Item, Held)> {
     let len = parts.iter().map(|part| part.len() as u64).sum();
     let key = ledger.keys.salt_key();
@@ -128,7 +148,7 @@ pub(super) fn stage(ledger: &Ledger, cid: Cid, parts: &[Bytes]) -> Result<(Item,
     Ok((item, hold(ledger, &item, parts)?))
 }
 
-/// Brings a content to the disk unless it is here.
+/// Writes a content to the disk unless it is here.
 pub(super) fn hold(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Held> {
     if is_here(ledger, item)? {
         return Ok(Held::Here);
@@ -136,12 +156,13 @@ pub(super) fn hold(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Held
     write(ledger, item, parts)
 }
 
-/// Brings a content to the disk, even if one that can't be read is there.
+/// Writes a content to the disk, even if one that can't be read is there.
 pub(super) fn write(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Held> {
     // Among the blocks, what looks like a node of an index is taken for one.
     let beginning = parts.iter().flatten().take(ordered::MARK.len());
-    let apart = item.len > INLINE_BYTES || beginning.eq(ordered::MARK);
-    let writer = match apart {
+    // Lists of pieces are read as blocks, however long they are.
+    let is_long = item.len > INLINE_BYTES && item.cid.codec() == Codec::Raw;
+    let writer = match is_long || beginning.eq(ordered::MARK) {
         true => ledger.store().stage_blob()?,
         false => None,
     };
@@ -164,16 +185,28 @@ pub(super) fn write(ledger: &Ledger, item: &Item, parts: &[Bytes]) -> Result<Hel
 }
 
 /// Makes contents visible: they survive a loss of power before what refers to them does.
-pub(super) fn keep(ledger: &Ledger, held: impl IntoIterator<Item = Held>) -> Result<()> {
+pub(super) fn keep(ledger: &Ledger, ready: Vec<Ready>) -> Result<()> {
+    // What was here before may have been fetched, and only shown.
+    let may_be_beside = |ready: &Ready| !matches!(ready, Ready::Block(_));
+    let beside = ready.iter().any(may_be_beside);
+    show(ledger, ready)?;
+    if beside {
+        ledger.store().sync_blobs()?;
+    }
+    Ok(())
+}
+
+/// Makes contents visible that can be fetched again if a loss of power takes them away.
+pub(super) fn show(ledger: &Ledger, ready: Vec<Ready>) -> Result<()> {
     let (mut blocks, mut blobs) = (Vec::new(), Vec::new());
-    for held in held {
-        match held {
-            Held::Here => {}
-            Held::Block(block) => blocks.push(block),
-            Held::Blob(blob) => blobs.push(blob),
+    for ready in ready {
+        match ready {
+            Ready::Here => {}
+            Ready::Block(block) => blocks.push(block),
+            Ready::Blob(blob) => blobs.push(blob),
         }
     }
-    ledger.store().keep_blobs(blobs)?;
+    ledger.store().show_blobs(blobs)?;
     if !blocks.is_empty() {
         let blocks: Vec<StoredBlock> = blocks.into_iter().map(StoredBlock::from).collect();
         ledger.store().commit(&Commit {
@@ -187,7 +220,7 @@ pub(super) fn keep(ledger: &Ledger, held: impl IntoIterator<Item = Held>) -> Res
 /// The name of a content's CAR, read from what was taken in.
 pub(super) fn name_car(cid: &Cid, len: u64, held: &Held, key: Option<&SaltKey>) -> Result<Cid> {
     let found: &dyn Fn(Range<u64>) -> Result<Bytes, StoreError> = match held {
-        Held::Blob(staged) => &|range| staged.blob().read(range),
+        Held::Blob(written) => &|range| written.blob().read(range),
         Held::Block(block) => &|range| Found::Block(block.bytes.clone()).read(range),
         Held::Here => &|_| Ok(Bytes::new()),
     };
@@ -210,4 +243,25 @@ pub(super) fn unpack(
     Ok(blocks
         .filter(|block| !file::is_salt(&block.bytes))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Database;
+
+    #[tokio::test]
+    async fn long_lists_of_pieces_are_blocks() {
+        let place = tempfile::tempdir().unwrap();
+        let options = Database::builder().path(place.path().join("db"));
+        let db = options.keybag(place.path().join("keys")).open().await;
+        let db = db.unwrap();
+        for (codec, is_block) in [(Codec::DagCbor, true), (Codec::Raw, false)] {
+            let bytes = Bytes::from(vec![7; INLINE_BYTES as usize + 1]);
+            let (cid, len) = (Cid::of(codec, &bytes), bytes.len() as u64);
+            let item = Item { cid, car: cid, len };
+            let held = write(db.ledger(), &item, &[bytes]).unwrap();
+            assert_eq!(matches!(held, Held::Block(_)), is_block, "{codec:?}");
+        }
+    }
 }

@@ -16,12 +16,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::FileInfo;
 use super::exchange::Wanted;
 use super::local::{self, Item, PART_BYTES};
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::StoreError;
 
-/// Parts that are read ahead, the one that is asked for included.
-const AHEAD: usize = 2;
+/// Parts that are read ahead, the one that is asked for included: two pieces' worth, so that one is
+/// fetched while the other is written.
+const AHEAD: usize = 4;
 
 /// The content of a file, or a range of it. Nothing is read before it is asked for.
 ///
@@ -31,6 +33,8 @@ pub struct FileReader {
     range: Range<u64>,
     parts: Option<BoxStream<'static, Result<Bytes>>>,
     current: Bytes,
+    /// So that parts take the memory of those that the reader has let go of.
+    buffers: Buffers,
 }
 
 /// A file whose pieces are known.
@@ -141,6 +145,7 @@ impl FileReader {
             }),
             parts: None,
             current: Bytes::new(),
+            buffers: Buffers::shared(),
         })
     }
 
@@ -176,6 +181,7 @@ impl FileReader {
             range: start.min(end)..end,
             parts: None,
             current: Bytes::new(),
+            buffers: self.buffers,
         }
     }
 

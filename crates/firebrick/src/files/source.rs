@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::buffers::Buffers;
 use crate::env::{self, Env};
 
 /// A content to attach: a path, bytes or a reader, with what the document is to say about it.
@@ -113,7 +114,7 @@ impl FileSource {
         match &mut self.input {
             Input::Bytes(bytes) => Ok(bytes.split_to(wanted.min(bytes.len()))),
             Input::Async(reader) => {
-                let mut buffer = vec![0; wanted];
+                let mut buffer = Buffers::shared().filled(wanted);
                 let mut filled = 0;
                 while filled < wanted {
                     match read_some(reader.as_mut(), &mut buffer[filled..]).await? {
@@ -127,9 +128,8 @@ impl FileSource {
             Input::Blocking(away) => {
                 let mut reader = away.take().ok_or(io::ErrorKind::BrokenPipe)?;
                 let read = move || {
-                    let mut buffer = Vec::with_capacity(wanted);
-                    let result = (&mut reader).take(wanted as u64).read_to_end(&mut buffer);
-                    (reader, result.map(|_| Bytes::from(buffer)))
+                    let result = fill(&mut *reader, wanted);
+                    (reader, result)
                 };
                 let (reader, result) = blocking(env, move || Ok(read())).await?;
                 *away = Some(reader);
@@ -145,6 +145,22 @@ async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     env::blocking(env, job).await.map_err(io::Error::other)?
+}
+
+/// Reads so many bytes unless the content ends.
+fn fill(reader: &mut dyn Read, wanted: usize) -> io::Result<Bytes> {
+    let mut buffer = Buffers::shared().filled(wanted);
+    let mut filled = 0;
+    while filled < wanted {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer.into())
 }
 
 async fn read_some(

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::record::{self, KeyOrigin};
 use super::store::{self, KeyStore};
 use super::{Keybag, insecure};
+use crate::buffers::Buffers;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::Builder;
@@ -259,21 +260,30 @@ impl KeyRing {
         salts
     }
 
-    /// [`seal`](Self::seal) for a CAR whose name is known: saves hashing it once more.
-    pub(crate) fn seal_named(&self, car: &Cid, plain: Bytes) -> Bytes {
+    /// [`seal`](Self::seal) for a CAR in parts whose name is known: saves hashing and joining it.
+    pub(crate) fn seal_named(&self, car: &Cid, parts: &[&[u8]]) -> Bytes {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut out = Buffers::shared().empty(len + envelope::AROUND_LEN);
         let iv = envelope::iv_of(car.digest());
-        self.read(|keys| Bytes::from(envelope::seal_with_iv(&plain, keys.default_key(), &iv)))
-            .unwrap_or(plain)
+        let seal = |keys: &KeySet| {
+            envelope::seal_parts_with_iv(parts, keys.default_key(), &iv, &mut out);
+        };
+        if self.read(seal).is_none() {
+            parts.iter().for_each(|part| out.extend_from_slice(part));
+        }
+        out.into()
     }
 
     /// Decrypts a CAR of a remote. An insecure ledger's CARs are plain.
     pub(crate) fn open_car(&self, bytes: Bytes) -> Result<Bytes, EnvelopeError> {
         match &self.keys {
             None => Ok(bytes),
-            Some(keys) => envelope::open_any_iv(
-                &bytes,
-                &*keys.read().unwrap_or_else(PoisonError::into_inner),
-            ),
+            Some(keys) => {
+                let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+                let mut plain = Buffers::shared().empty(bytes.len());
+                envelope::open_any_iv_into(&bytes, &*keys, &mut plain)?;
+                Ok(plain.into())
+            }
         }
     }
 

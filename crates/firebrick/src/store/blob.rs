@@ -22,6 +22,7 @@ use firebrick_core::{Cid, cid::BINARY_LEN};
 use super::StoreError;
 use super::disk::{Disk, DiskFile};
 use super::vault::{self, NONCE_BYTES, TAG_BYTES, Vault};
+use crate::buffers::{Buffer, Buffers};
 
 const MAGIC: &[u8; 8] = b"FBFILE1\n";
 const SALT_BYTES: usize = 32;
@@ -32,8 +33,8 @@ const DATA_AT: u64 = HEAD_AT + HEAD_BYTES as u64;
 const HEAD_NUMBER: u64 = u64::MAX;
 const SEGMENT_BYTES: usize = 64 << 10;
 const SEALED_BYTES: u64 = (SEGMENT_BYTES + TAG_BYTES) as u64;
-/// Sealed bytes that are written at once.
-const WRITE_BYTES: usize = 1 << 20;
+/// Sealed bytes that are written at once; so few that they are still in the processor's cache.
+const WRITE_BYTES: usize = 4 * SEALED_BYTES as usize;
 
 fn nonce(number: u64) -> [u8; NONCE_BYTES] {
     let mut nonce = [0; NONCE_BYTES];
@@ -74,7 +75,7 @@ pub struct BlobWriter {
     cipher: Box<Aes256Gcm>,
     /// Plain bytes of a segment that is not full yet.
     open: Vec<u8>,
-    sealed: Vec<u8>,
+    sealed: Buffer,
     at: u64,
     segments: u64,
     len: u64,
@@ -99,7 +100,7 @@ impl BlobWriter {
             file,
             cipher: Box::new(vault.file_cipher(&salt)),
             open: Vec::new(),
-            sealed: Vec::new(),
+            sealed: Buffers::shared().empty(WRITE_BYTES),
             at: DATA_AT,
             segments: 0,
             len: 0,
@@ -165,8 +166,7 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Ends the block, whose CID is this one, and syncs it. It is visible once it is
-    /// [kept](super::Store::keep_blobs).
+    /// Ends the block, whose CID is this one.
     ///
     /// ```
     /// # use firebrick::Cid;
@@ -177,14 +177,14 @@ impl BlobWriter {
     /// let cid = Cid::of(Codec::Raw, b"waves");
     /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
     /// writer.write(b"waves")?;
-    /// store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// assert_eq!(store.blob(&cid)?.unwrap().read(0..5)?, "waves");
     /// # Ok::<(), firebrick::store::StoreError>(())
     /// ```
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn finish(mut self, cid: Cid) -> Result<StagedBlob, StoreError> {
+    pub fn finish(mut self, cid: Cid) -> Result<WrittenBlob, StoreError> {
         if !self.open.is_empty() {
             let last = std::mem::take(&mut self.open);
             self.seal(&last)?;
@@ -194,9 +194,8 @@ impl BlobWriter {
         head.extend_from_slice(&cid.to_bytes());
         vault::seal(&self.cipher, &nonce(HEAD_NUMBER), MAGIC, &mut head, 0);
         let written = self.file.write_at(&head, HEAD_AT);
-        let synced = written.and_then(|()| self.file.sync());
-        synced.map_err(|e| StoreError::io("write a file", e))?;
-        Ok(StagedBlob {
+        written.map_err(|e| StoreError::io("write a file", e))?;
+        Ok(WrittenBlob {
             blob: Blob {
                 cid,
                 len: self.len,
@@ -209,7 +208,7 @@ impl BlobWriter {
     }
 }
 
-/// A block that is on the disk and has no name yet. Dropped, it leaves nothing.
+/// A block that is written and not synced. Dropped, it leaves nothing.
 ///
 /// ```
 /// # use firebrick::Cid;
@@ -220,17 +219,17 @@ impl BlobWriter {
 /// let cid = Cid::of(Codec::Raw, b"waves");
 /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
 /// writer.write(b"waves")?;
-/// let staged = writer.finish(cid)?;
-/// drop(staged); // leaves nothing
+/// let written = writer.finish(cid)?;
+/// drop(written); // leaves nothing
 /// assert!(store.blob(&cid)?.is_none());
 /// # Ok::<(), firebrick::store::StoreError>(())
 /// ```
-pub struct StagedBlob {
+pub struct WrittenBlob {
     unnamed: Unnamed,
     blob: Blob,
 }
 
-impl StagedBlob {
+impl WrittenBlob {
     /// The block, to read it.
     ///
     /// ```
@@ -241,13 +240,85 @@ impl StagedBlob {
     /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
     /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
     /// writer.write(b"waves")?;
-    /// let staged = writer.finish(Cid::of(Codec::Raw, b"waves"))?;
-    /// assert_eq!(staged.blob().read(0..5)?, "waves"); // before it is kept
+    /// let written = writer.finish(Cid::of(Codec::Raw, b"waves"))?;
+    /// assert_eq!(written.blob().read(0..5)?, "waves"); // before it is shown
     /// # Ok::<(), firebrick::store::StoreError>(())
     /// ```
     #[must_use]
     pub fn blob(&self) -> &Blob {
         &self.blob
+    }
+
+    /// Waits until the block would survive a loss of power. It is visible once it is
+    /// [shown](super::Store::show_blobs).
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let cid = Cid::of(Codec::Raw, b"waves");
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// writer.write(b"waves")?;
+    /// let staged = writer.finish(cid)?.sync()?;
+    /// store.show_blobs(vec![staged])?;
+    /// assert!(store.blob(&cid)?.is_some());
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync(self) -> Result<StagedBlob, StoreError> {
+        let synced = self.blob.file.sync();
+        synced.map_err(|e| StoreError::io("write a file", e))?;
+        Ok(StagedBlob {
+            unnamed: self.unnamed,
+            cid: self.blob.cid,
+        })
+    }
+}
+
+/// A block that is on the disk and has no name yet. Dropped, it leaves nothing. It holds no open
+/// file: there may be thousands.
+///
+/// ```
+/// # use firebrick::Cid;
+/// # use firebrick::core::cid::Codec;
+/// # use firebrick::store::{LogOptions, LogStore, Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+/// let cid = Cid::of(Codec::Raw, b"waves");
+/// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+/// writer.write(b"waves")?;
+/// let staged = writer.finish(cid)?.sync()?;
+/// drop(staged); // leaves nothing
+/// assert!(store.blob(&cid)?.is_none());
+/// # Ok::<(), firebrick::store::StoreError>(())
+/// ```
+pub struct StagedBlob {
+    unnamed: Unnamed,
+    cid: Cid,
+}
+
+impl StagedBlob {
+    /// Its CID.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::store::{LogOptions, LogStore, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = LogStore::open(dir.path().join("store"), &LogOptions::insecure())?;
+    /// let cid = Cid::of(Codec::Raw, b"waves");
+    /// let mut writer = store.stage_blob()?.expect("a directory keeps large blocks apart");
+    /// writer.write(b"waves")?;
+    /// assert_eq!(writer.finish(cid)?.sync()?.cid(), cid);
+    /// # Ok::<(), firebrick::store::StoreError>(())
+    /// ```
+    #[must_use]
+    pub fn cid(&self) -> Cid {
+        self.cid
     }
 
     /// Gives it its name.
@@ -268,7 +339,7 @@ impl StagedBlob {
 /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
 /// # let mut writer = store.stage_blob()?.unwrap();
 /// # writer.write(b"waves and sand")?;
-/// # store.keep_blobs(vec![writer.finish(cid)?])?;
+/// # store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
 /// let blob = store.blob(&cid)?.expect("it was kept");
 /// assert_eq!((blob.cid(), blob.len()), (cid, 14));
 /// # Ok::<(), firebrick::store::StoreError>(())
@@ -327,7 +398,7 @@ impl Blob {
     /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
     /// # let mut writer = store.stage_blob()?.unwrap();
     /// # writer.write(b"waves and sand")?;
-    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// # store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// assert_eq!(store.blob(&cid)?.unwrap().cid(), cid);
     /// # Ok::<(), firebrick::store::StoreError>(())
     /// ```
@@ -347,7 +418,7 @@ impl Blob {
     /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
     /// # let mut writer = store.stage_blob()?.unwrap();
     /// # writer.write(b"waves and sand")?;
-    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// # store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// let blob = store.blob(&cid)?.unwrap();
     /// assert_eq!(blob.len(), "waves and sand".len() as u64);
     /// # Ok::<(), firebrick::store::StoreError>(())
@@ -369,7 +440,7 @@ impl Blob {
     /// # let cid = Cid::of(Codec::Raw, b"waves and sand");
     /// # let mut writer = store.stage_blob()?.unwrap();
     /// # writer.write(b"waves and sand")?;
-    /// # store.keep_blobs(vec![writer.finish(cid)?])?;
+    /// # store.show_blobs(vec![writer.finish(cid)?.sync()?])?;
     /// let blob = store.blob(&cid)?.unwrap();
     /// assert_eq!(blob.read(0..5)?, "waves");
     /// assert_eq!(blob.read(10..99)?, "sand"); // no more than there is
@@ -392,7 +463,7 @@ impl Blob {
         let plain_end = ((last + 1) * segment).min(self.len);
         let plain = plain_end - first * segment;
         let count = last - first + 1;
-        let mut sealed = vec![0; (plain + count * TAG_BYTES as u64) as usize];
+        let mut sealed = Buffers::shared().filled((plain + count * TAG_BYTES as u64) as usize);
         let read = self
             .file
             .read_at(&mut sealed, DATA_AT + first * SEALED_BYTES);
@@ -429,7 +500,15 @@ impl fmt::Debug for BlobWriter {
 
 impl fmt::Debug for StagedBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StagedBlob").field(&self.blob).finish()
+        f.debug_struct("StagedBlob")
+            .field("cid", &self.cid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WrittenBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WrittenBlob").field(&self.blob).finish()
     }
 }
 

@@ -541,8 +541,12 @@ impl Store for LogStore {
         self.stage().map(Some)
     }
 
-    fn keep_blobs(&self, blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
-        self.keep(blobs)
+    fn show_blobs(&self, blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+        self.show(blobs)
+    }
+
+    fn sync_blobs(&self) -> Result<(), StoreError> {
+        self.sync_names()
     }
 
     fn blob(&self, cid: &Cid) -> Result<Option<Blob>, StoreError> {

@@ -5,6 +5,7 @@
 //! A content that is not here when its document is sent is *owed*: it follows when it comes, or is
 //! passed on from another remote.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::{FileStatus, MissingFile};
 use super::task::Task;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::files::{self, Item, Peer, Wanted};
 use crate::ledger::Ledger;
@@ -27,17 +29,20 @@ use crate::ledger::Ledger;
 /// Bytes of files that one round sends or fetches, so that the rest of syncing is never kept
 /// waiting for long.
 const ROUND_BYTES: u64 = 64 << 20;
-/// File CARs that are sent at the same time; each is in memory about three times.
-const AT_ONCE: usize = 1;
+/// File CARs that are sent at the same time, so that one is sealed while the other is written. Each
+/// is in memory twice.
+const AT_ONCE: usize = 2;
 /// How often owed contents are looked for.
 const OWED_AGAIN: Duration = Duration::from_secs(5);
+/// Owed contents that one round looks for: each look asks the disk and all other remotes.
+const OWED_AT_ONCE: usize = 500;
 /// Missing contents that one round looks for.
 const MISSING_AT_ONCE: usize = 16;
 /// Files shown in the status.
 const SHOWN: usize = 100;
 
 /// A file of a document that was sent, whose content was not here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Owed {
     id: String,
     name: String,
@@ -80,6 +85,8 @@ pub(super) struct FileWork {
     /// The round stopped at its budget.
     pub(super) more: bool,
     owed_again: Duration,
+    /// The owed content that was looked for last.
+    owed_after: Option<Owed>,
     status: FileStatus,
 }
 
@@ -101,6 +108,7 @@ impl FileWork {
             budget: 0,
             more: false,
             owed_again: Duration::ZERO,
+            owed_after: None,
             status: FileStatus::default(),
         }
     }
@@ -130,8 +138,9 @@ impl Task {
             match self.send_file(&file, false).await? {
                 Sent::All => {}
                 Sent::Paused => return Ok(false),
-                Sent::Lacking if self.record.owed.contains(&file) => {}
-                Sent::Lacking => self.record.owed.push(file),
+                Sent::Lacking => {
+                    self.record.owed.insert(file);
+                }
             }
         }
         Ok(true)
@@ -166,6 +175,8 @@ impl Task {
         self.files.status.bytes_to_push = total;
         self.show_progress();
         let (gateway, peer) = (self.gateway.clone(), Arc::clone(&self.files.peer));
+        // So that one CAR takes the memory of another.
+        let _buffers = Buffers::shared();
         let mut sends = stream::iter(lacking)
             .map(|item| {
                 let (ledger, gateway, peer) = (ledger.clone(), gateway.clone(), peer.clone());
@@ -252,23 +263,31 @@ impl Task {
         if self.record.owed.is_empty() || now < self.files.owed_again {
             return Ok(());
         }
-        let (mut left, mut paused) = (Vec::new(), false);
-        for file in self.record.owed.clone() {
-            if paused {
-                left.push(file);
-                continue;
+        let after = self.files.owed_after.clone();
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.record.owed.range((begin, Bound::Unbounded));
+        let next: Vec<Owed> = next.take(OWED_AT_ONCE).cloned().collect();
+        let (is_end, mut paid, mut paused) = (next.len() < OWED_AT_ONCE, false, false);
+        for file in next {
+            match self.send_file(&file, true).await? {
+                Sent::All => paid |= self.record.owed.remove(&file),
+                Sent::Lacking => {}
+                Sent::Paused => {
+                    paused = true;
+                    break;
+                }
             }
-            let sent = self.send_file(&file, true).await?;
-            paused = sent == Sent::Paused;
-            if sent != Sent::All {
-                left.push(file);
-            }
+            self.files.owed_after = Some(file);
         }
-        if !paused {
-            self.files.owed_again = now + OWED_AGAIN;
+        if is_end && !paused {
+            self.files.owed_after = None;
         }
-        if self.record.owed != left {
-            self.record.owed = left;
+        // While there is something to send, it goes on at once.
+        match paused || paid && !is_end {
+            true => self.files.more = true,
+            false => self.files.owed_again = now + OWED_AGAIN,
+        }
+        if paid {
             self.save()?;
         }
         Ok(())
@@ -293,6 +312,7 @@ impl Task {
         if self.record.prefetched == snapshot.head {
             return Ok(());
         }
+        let _buffers = Buffers::shared();
         let source = &self.ledger.source;
         let events = clock::difference(source, &snapshot.head, &self.record.prefetched)?;
         let mut seen = HashSet::new();
@@ -312,6 +332,11 @@ impl Task {
                     }
                 }
             }
+        }
+        if !self.ledger.read_only {
+            let ledger = Arc::clone(&self.ledger);
+            self.blocking(move || Ok(ledger.store().sync_blobs()?))
+                .await?;
         }
         self.record.prefetched.clone_from(&snapshot.head);
         self.save()
@@ -428,10 +453,7 @@ fn is_of_content(error: &Error) -> bool {
 /// The sealed CAR of a content that is here, or that another remote than `to` has.
 async fn sealed(ledger: &Arc<Ledger>, item: Item, to: Option<&Arc<Peer>>) -> Result<Option<Bytes>> {
     let of = Arc::clone(ledger);
-    let made = ledger.blocking(move || {
-        let plain = files::car(&of, &item)?;
-        Ok(plain.map(|plain| of.keys.seal_named(&item.car, plain)))
-    });
+    let made = ledger.blocking(move || files::sealed_car(&of, &item));
     match (made.await?, to) {
         (Some(sealed), _) => Ok(Some(sealed)),
         (None, Some(to)) => ledger.files.pass_on(ledger, &item, to).await,

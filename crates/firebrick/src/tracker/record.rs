@@ -1,5 +1,7 @@
 //! What the tracker remembers of a remote, across restarts.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::cbor::{self, CborError, Reader, Writer};
@@ -53,7 +55,7 @@ pub(super) struct Record {
     pub(super) prefetched: Vec<Cid>,
     /// Files whose documents were sent without them.
     #[serde(default)]
-    pub(super) owed: Vec<Owed>,
+    pub(super) owed: BTreeSet<Owed>,
 }
 
 impl Record {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::layout::temporary_name;
 use super::{Folder, lock};
+use crate::buffers::{Buffer, Buffers};
 use crate::gateway::GatewayResult;
 use crate::gateway::error::{GatewayError, GatewayErrorKind};
 use crate::store;
@@ -87,7 +88,7 @@ impl Folder {
 
     /// Reads a file; `None` if there is none.
     pub(super) fn read(&self, path: &Path, limit: u64) -> GatewayResult<Option<Bytes>> {
-        let read = || -> io::Result<Result<Vec<u8>, u64>> {
+        let read = || -> io::Result<Result<Buffer, u64>> {
             let mut file = File::open(path)?;
             let metadata = file.metadata()?;
             if metadata.is_dir() {
@@ -96,7 +97,8 @@ impl Folder {
             if metadata.len() > limit {
                 return Ok(Err(metadata.len()));
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+            let len = usize::try_from(metadata.len()).unwrap_or(0);
+            let mut bytes = Buffers::shared().empty(len);
             file.read_to_end(&mut bytes)?;
             Ok(Ok(bytes))
         };

@@ -39,20 +39,26 @@ impl LogStore {
             .map_err(|e| StoreError::io("begin a file", e))
     }
 
-    pub(super) fn keep(&self, blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
+    pub(super) fn show(&self, blobs: Vec<StagedBlob>) -> Result<(), StoreError> {
         self.usable()?;
-        if blobs.is_empty() {
-            return Ok(());
+        for blob in blobs {
+            let name = self.blob_name(&blob.cid());
+            let named = blob.name(&name);
+            named.map_err(|e| StoreError::io("name a file", e))?;
         }
-        let keep = || {
-            for blob in blobs {
-                let name = self.blob_name(&blob.blob().cid());
-                blob.name(&name)?;
+        Ok(())
+    }
+
+    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
+        self.usable()?;
+        for directory in [UNFINISHED, DIRECTORY] {
+            match self.disk.sync_directory(directory) {
+                // No file was ever here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(|e| StoreError::io("name a file", e))?,
             }
-            self.disk.sync_directory(UNFINISHED)?;
-            self.disk.sync_directory(DIRECTORY)
-        };
-        keep().map_err(|e| StoreError::io("name a file", e))
+        }
+        Ok(())
     }
 
     pub(super) fn open_blob(&self, cid: &Cid) -> Result<Option<Blob>, StoreError> {
@@ -90,7 +96,9 @@ mod tests {
         for part in content.chunks(10_007) {
             writer.write(part).unwrap();
         }
-        store.keep_blobs(vec![writer.finish(cid).unwrap()]).unwrap();
+        let staged = writer.finish(cid).unwrap().sync().unwrap();
+        store.show_blobs(vec![staged]).unwrap();
+        store.sync_blobs().unwrap();
         cid
     }
 

@@ -244,6 +244,29 @@ async fn files_are_passed_on_to_another_remote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_files_are_passed_on_than_one_round_looks_for() {
+    let bed = Bed::new(Kind::Memory).await;
+    let (first, middle) = (bed.open("first").await, bed.open("middle").await);
+    let name = |n: usize| format!("file-{n}");
+    let files = (0..1100).map(|n| (name(n), noise(40, n as u64)));
+    let written = first.put_with_files(&doc("doc", "many"), files).await;
+    written.expect("is stored");
+    let (left, right) = (bed.remote("left"), bed.remote("right"));
+    synced(&[first.attach(&left).expect("attaches")]).await;
+    first.close().await.expect("closes");
+    synced(&[middle.attach(&left).expect("attaches")]).await;
+    until_here(&middle, "doc").await;
+    until_up_to_date(&middle.attach(&right).expect("attaches")).await;
+    middle.close().await.expect("closes");
+    let last = bed.open("last").await;
+    synced(&[last.attach(&right).expect("attaches")]).await;
+    for n in [0, 499, 500, 999, 1000, 1099] {
+        let content = read(&last, "doc", &name(n)).await.expect("reads");
+        assert!(content == noise(40, n as u64), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_here_is_fetched_again() {
     let bed = Bed::new(Kind::Memory).await;
     let db = bed.open("db").await;

@@ -7,25 +7,35 @@ use super::*;
 
 const PLACE: &str = "FIREBRICK_TEST_LARGE_FILE";
 /// The file's length; the memory below does not depend on it.
-const LEN: u64 = 600 << 20;
+const LEN: u64 = 2 << 30;
+/// That of the one that is sent, many rounds long.
+const SENT_LEN: u64 = 300 << 20;
 const MEMORY_KIB: u64 = 64 << 10;
+const CHUNK: usize = 1 << 20;
 
-/// Noise without end, the same however it is read.
-struct Noise(u64);
+/// Bytes that look like nothing, every megabyte another, however they are read.
+struct Noise {
+    chunk: Vec<u8>,
+    at: u64,
+}
+
+impl Noise {
+    fn new() -> Self {
+        let (chunk, at) = (noise(CHUNK, 1), 0);
+        Self { chunk, at }
+    }
+}
 
 impl Read for Noise {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let word = (self.0 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let word = (word ^ (word >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let bytes = &word.to_le_bytes()[(self.0 % 8) as usize..];
-            let len = bytes.len().min(buffer.len() - filled);
-            buffer[filled..filled + len].copy_from_slice(&bytes[..len]);
-            filled += len;
-            self.0 += len as u64;
+        let start = (self.at % CHUNK as u64) as usize;
+        if start == 0 {
+            self.chunk[..8].copy_from_slice(&self.at.to_le_bytes());
         }
-        Ok(filled)
+        let len = buffer.len().min(CHUNK - start);
+        buffer[..len].copy_from_slice(&self.chunk[start..start + len]);
+        self.at += len as u64;
+        Ok(len)
     }
 }
 
@@ -37,7 +47,23 @@ fn peak_kib() -> u64 {
     number.expect("is there").parse().expect("is a number")
 }
 
-/// Takes a large file in, sends it to a folder, fetches it from there, and says what that took.
+/// Compares the file of a document with the noise that it was made of.
+async fn compare(db: &Database, id: &str, len: u64) {
+    let file = db.files(id).get("large").await.expect("opens");
+    let mut file = file.expect("is listed");
+    let (mut expected, mut at) = (Noise::new().take(len), 0);
+    let mut buffer = Vec::new();
+    while let Some(bytes) = file.chunk().await.expect("reads") {
+        buffer.resize(bytes.len(), 0);
+        expected.read_exact(&mut buffer).expect("is noise");
+        assert!(bytes == buffer, "after {at} bytes");
+        at += bytes.len() as u64;
+    }
+    assert_eq!(at, len);
+}
+
+/// Takes a large file in and reads it, sends another to a folder and fetches it from there, and says
+/// what that took.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(place) = std::env::var_os(PLACE).map(PathBuf::from) else {
@@ -48,38 +74,31 @@ async fn child() {
         let options = Database::builder()
             .path(place.join("db"))
             .keybag(place.join("keys"));
-        options.name("large").memory(4 << 20).open()
+        options.name("large").open()
     };
+    let put = async |db: &Database, id: &str, len: u64| {
+        let source = FileSource::reader(Noise::new().take(len));
+        let put = db.files(id).put("large", source).await;
+        put.expect("is stored");
+    };
+    let alone = open("alone").await.expect("opens");
+    put(&alone, "doc", LEN).await;
+    compare(&alone, "doc", LEN).await;
+    alone.close().await.expect("closes");
+    std::fs::remove_dir_all(place.join("alone")).expect("removes");
+
     let (here, there) = (
         open("here").await.expect("opens"),
         open("there").await.expect("opens"),
     );
     let key = here.keys().export().expect("has a key");
     there.keys().import(&key).expect("is a key");
-    let source = FileSource::reader(Noise(0).take(LEN));
-    here.files("doc")
-        .put("large", source)
-        .await
-        .expect("is stored");
+    put(&here, "doc", SENT_LEN).await;
     let url = format!("file://{}", place.join("hub").display());
     synced(&[here.attach(&url).expect("attaches")]).await;
     here.close().await.expect("closes");
     synced(&[there.attach(&url).expect("attaches")]).await;
-    let mut file = there
-        .files("doc")
-        .get("large")
-        .await
-        .expect("opens")
-        .expect("is listed");
-    let (mut expected, mut len) = (Noise(0).take(LEN), 0);
-    let mut buffer = Vec::new();
-    while let Some(bytes) = file.chunk().await.expect("reads") {
-        buffer.resize(bytes.len(), 0);
-        expected.read_exact(&mut buffer).expect("is noise");
-        assert!(bytes == buffer, "after {len} bytes");
-        len += bytes.len() as u64;
-    }
-    assert_eq!(len, LEN);
+    compare(&there, "doc", SENT_LEN).await;
     there.close().await.expect("closes");
     println!("peak {} KiB", peak_kib());
     std::fs::write(place.join("peak"), peak_kib().to_string()).expect("writes");
