@@ -30,6 +30,19 @@ use crate::ledger::{Conditions, Ledger, Put, Written, present};
 use crate::options::Durability;
 
 /// What a document says about one of its files.
+///
+/// ```
+/// # use firebrick::{Database, Error, FileSource};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let files = db.files("summer");
+/// let source = FileSource::bytes("waves").content_type("text/plain");
+/// let file = files.put("sea.txt", source).await?;
+/// assert_eq!((file.name.as_str(), file.size), ("sea.txt", 5));
+/// assert_eq!(file.content_type, "text/plain");
+/// assert!(file.single_block && !file.public);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FileInfo {
@@ -88,6 +101,18 @@ impl Files {
     /// The content is on the disk before the document refers to it. A content that is here already
     /// is not stored again.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// let file = files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// assert_eq!(file.size, 14);
+    /// assert_eq!(files.list().await?, [file]); // in place of the first one
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::FileSource`](crate::Error::FileSource) if the source fails: nothing is left of it.
     /// [`Error::FileTooLarge`](crate::Error::FileTooLarge), and those of
@@ -114,6 +139,18 @@ impl Files {
     /// Opens a file; `None` if the document has none of this name. What is not here is fetched
     /// when it is read.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// let file = files.get("sea.txt").await?.expect("it was just written");
+    /// assert_eq!(file.bytes().await?, "waves");
+    /// assert!(files.get("sky.txt").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::MissingFile`](crate::Error::MissingFile) if a large file's list of pieces is not
     /// here and no remote has it; those of [`Database::get`](crate::Database::get).
@@ -128,6 +165,19 @@ impl Files {
 
     /// What the document says about its files, by name; those of `_publicFiles` come last.
     ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// for name in ["sky.txt", "sea.txt"] {
+    ///     files.put(name, FileSource::bytes("blue")).await?;
+    /// }
+    /// let names: Vec<String> = files.list().await?.into_iter().map(|file| file.name).collect();
+    /// assert_eq!(names, ["sea.txt", "sky.txt"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Database::get`](crate::Database::get).
     pub async fn list(&self) -> Result<Vec<FileInfo>> {
@@ -135,6 +185,17 @@ impl Files {
     }
 
     /// How many bytes of a file are on this machine; `None` if the document has none of this name.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// assert_eq!(files.local_bytes("sea.txt").await?, Some(5));
+    /// assert_eq!(files.local_bytes("sky.txt").await?, None);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::get`](crate::Database::get).
@@ -157,6 +218,17 @@ impl Files {
 
     /// Takes a file out of the document; whether there was one. Former versions of the document
     /// keep it, and so does the disk.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// assert!(files.remove("sea.txt").await?);
+    /// assert!(!files.remove("sea.txt").await?); // there is none any more
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::put`](crate::Database::put).

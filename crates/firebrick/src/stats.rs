@@ -6,6 +6,16 @@ use crate::store::StoreStats;
 use crate::verify::{IndexSize, VerifyReport};
 
 /// What a database holds and costs, as far as that is known without reading.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let stats = db.stats();
+/// assert_eq!((stats.sequence, stats.heads), (1, 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -18,6 +28,18 @@ pub struct Stats {
 }
 
 /// How far a remote and this database are apart, as of the last contact.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let remote = db.attach("memory://lags")?;
+/// remote.synced().await?;
+/// let lag = &db.full_stats().await?.remotes[0];
+/// assert!(lag.attached && lag.events_to_push == Some(0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RemoteLag {
@@ -37,6 +59,17 @@ pub struct RemoteLag {
 }
 
 /// [`Stats`], and what only a walk over everything tells.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let stats = db.full_stats().await?;
+/// assert_eq!((stats.documents, stats.faults), (1, 0));
+/// assert!(stats.live_bytes > 0 && stats.reclaimable_bytes.is_some());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FullStats {

@@ -30,6 +30,15 @@ pub(crate) async fn verify(
 }
 
 /// How far a verification is.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// db.verify_with(|now| println!("{} blocks, {} faults", now.blocks, now.findings)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyProgress {
@@ -42,6 +51,22 @@ pub struct VerifyProgress {
 }
 
 /// How far a repair is.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, RepairProgress};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let show = |now| match now {
+///     RepairProgress::Verifying(now) => println!("looked at {} blocks", now.blocks),
+///     RepairProgress::Fetching { lacking, remotes } => {
+///         println!("asking {remotes} remotes for {lacking} blocks");
+///     }
+///     other => println!("{other:?}"),
+/// };
+/// db.repair_with(show).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 #[non_exhaustive]
@@ -60,6 +85,21 @@ pub enum RepairProgress {
 }
 
 /// What a block holds, and for whom.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Held};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// for finding in db.verify().await?.findings {
+///     match &finding.held {
+///         Held::Document { id } => println!("document {id} cannot be read"),
+///         Held::IndexNode { index } => println!("index {index} is made anew by a repair"),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "holds")]
 #[non_exhaustive]
@@ -102,6 +142,20 @@ pub enum Held {
 }
 
 /// What is wrong with a block.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Fault};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// for finding in db.verify().await?.findings {
+///     match finding.fault {
+///         Fault::Damaged { cause } => println!("{}: {cause}", finding.cid),
+///         _ => println!("{} is missing", finding.cid),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 #[non_exhaustive]
@@ -116,6 +170,17 @@ pub enum Fault {
 }
 
 /// A block that is missing or damaged.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// for finding in db.verify().await?.findings {
+///     println!("{:?} can be had from {:?}", finding.held, finding.remotes);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
@@ -136,6 +201,17 @@ pub struct Finding {
 }
 
 /// How large an index is.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error, Index};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// db.query(Index::field("text")).collect::<Document>().await?;
+/// let index = &db.verify().await?.indexes[0];
+/// assert!(index.name == "text" && index.nodes > 0 && index.bytes > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct IndexSize {
@@ -148,6 +224,17 @@ pub struct IndexSize {
 }
 
 /// What a verification found.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let report = db.verify().await?;
+/// assert_eq!((report.documents, report.deleted), (1, 0));
+/// assert!(report.findings.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -184,6 +271,15 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     /// Whether everything is here and good.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Document, Error};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// db.put(&Document::new().with("text", "one")).await?;
+    /// assert!(db.verify().await?.is_good());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.findings.is_empty()
@@ -191,6 +287,17 @@ impl VerifyReport {
 }
 
 /// What a repair did.
+///
+/// ```
+/// # use firebrick::{Database, Document, Error};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// db.put(&Document::new().with("text", "one")).await?;
+/// let report = db.repair().await?;
+/// assert!(report.before.is_empty() && report.fetched.is_empty());
+/// assert_eq!(report.after.documents, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RepairReport {

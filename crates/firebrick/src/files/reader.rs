@@ -28,6 +28,21 @@ const AHEAD: usize = 4;
 /// The content of a file, or a range of it. Nothing is read before it is asked for.
 ///
 /// It implements [`tokio::io::AsyncRead`]; [`chunk`](FileReader::chunk) needs no runtime.
+///
+/// ```
+/// # use firebrick::{Database, Error, FileSource};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Database::memory("example").await?;
+/// # let files = db.files("summer");
+/// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+/// use tokio::io::AsyncReadExt as _;
+///
+/// let mut file = files.get("sea.txt").await?.expect("it was just written");
+/// let mut text = String::new();
+/// file.read_to_string(&mut text).await.expect("it is here");
+/// assert_eq!(text, "waves and sand");
+/// # Ok(()) }
+/// ```
 pub struct FileReader {
     file: Arc<Opened>,
     range: Range<u64>,
@@ -150,12 +165,36 @@ impl FileReader {
     }
 
     /// What the document says about the file.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// let file = files.get("sea.txt").await?.expect("it was just written");
+    /// assert_eq!(file.info().size, 14);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn info(&self) -> &FileInfo {
         &self.file.info
     }
 
     /// Bytes that are left to read.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// let mut file = files.get("sea.txt").await?.expect("it was just written");
+    /// assert_eq!(file.remaining(), 14);
+    /// while file.chunk().await?.is_some() {}
+    /// assert_eq!(file.remaining(), 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.range.end - self.range.start
@@ -163,6 +202,17 @@ impl FileReader {
 
     /// The bytes of this range only, counted from the beginning of the file, as far as the file
     /// reaches. Other pieces of a large file are not touched.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// let file = files.get("sea.txt").await?.expect("it was just written");
+    /// assert_eq!(file.range(10..99).bytes().await?, "sand"); // no more than there is
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn range(self, range: impl RangeBounds<u64>) -> Self {
         let start = match range.start_bound() {
@@ -186,6 +236,21 @@ impl FileReader {
     }
 
     /// The next bytes, at most 1 MiB; `None` at the end.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// let mut file = files.get("sea.txt").await?.expect("it was just written");
+    /// let mut len = 0;
+    /// while let Some(chunk) = file.chunk().await? {
+    ///     len += chunk.len();
+    /// }
+    /// assert_eq!(len, 14);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::MissingFile`] if they are not here and no attached remote has them,
@@ -216,6 +281,17 @@ impl FileReader {
     }
 
     /// All that is left, in memory.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// files.put("sea.txt", FileSource::bytes("waves and sand")).await?;
+    /// let file = files.get("sea.txt").await?.expect("it was just written");
+    /// assert_eq!(file.bytes().await?, "waves and sand");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`chunk`](Self::chunk).

@@ -47,27 +47,82 @@ impl FileSource {
     }
 
     /// The file at this path, read when it is attached. Its time of change is kept.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("sea.txt");
+    /// std::fs::write(&path, "waves").unwrap();
+    /// let file = files.put("sea.txt", FileSource::path(&path)).await?;
+    /// assert_eq!(file.size, 5);
+    /// # Ok(()) }
+    /// ```
     pub fn path(path: impl AsRef<Path>) -> Self {
         Self::new(Input::Path(path.as_ref().to_owned()))
     }
 
     /// Content that is in memory.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let file = files.put("sea.txt", FileSource::bytes("waves")).await?;
+    /// assert_eq!(file.size, 5);
+    /// # Ok(()) }
+    /// ```
     pub fn bytes(content: impl Into<Bytes>) -> Self {
         Self::new(Input::Bytes(content.into()))
     }
 
     /// What a blocking reader gives, to its end.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let reader = std::io::Read::take(std::io::repeat(7), 100_000);
+    /// let file = files.put("sevens", FileSource::reader(reader)).await?;
+    /// assert_eq!(file.size, 100_000);
+    /// # Ok(()) }
+    /// ```
     pub fn reader(reader: impl Read + Send + 'static) -> Self {
         Self::new(Input::Blocking(Some(Box::new(reader))))
     }
 
     /// What an async reader gives, to its end.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let reader = tokio::io::AsyncReadExt::take(tokio::io::repeat(7), 100_000);
+    /// let file = files.put("sevens", FileSource::async_reader(reader)).await?;
+    /// assert_eq!(file.size, 100_000);
+    /// # Ok(()) }
+    /// ```
     pub fn async_reader(reader: impl AsyncRead + Send + 'static) -> Self {
         Self::new(Input::Async(Box::pin(reader)))
     }
 
     /// The media type. Default: `application/octet-stream`, because an empty one makes
     /// JavaScript refuse to write the document again.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let picture = FileSource::bytes(vec![0; 9]).content_type("image/png");
+    /// assert_eq!(files.put("dot.png", picture).await?.content_type, "image/png");
+    /// # Ok(()) }
+    /// ```
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self
@@ -75,6 +130,16 @@ impl FileSource {
 
     /// When the content last changed, in milliseconds of Unix time. Default: that of the path, else
     /// now.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let old = FileSource::bytes("waves").last_modified_ms(1_000);
+    /// assert_eq!(files.put("sea.txt", old).await?.last_modified_ms, 1_000);
+    /// # Ok(()) }
+    /// ```
     pub fn last_modified_ms(mut self, milliseconds: i64) -> Self {
         self.last_modified = Some(milliseconds);
         self
@@ -82,6 +147,17 @@ impl FileSource {
 
     /// Keeps the content in one block whatever its size, so that JavaScript can read it. Whoever
     /// sends or fetches it then needs about three times its size in memory; at most 1000 MiB.
+    ///
+    /// ```
+    /// # use firebrick::{Database, Error, FileSource};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// # let db = Database::memory("example").await?;
+    /// # let files = db.files("summer");
+    /// let long = vec![7; 17 << 20]; // more than 16 MiB is cut into pieces
+    /// let source = FileSource::bytes(long).single_block(true);
+    /// assert!(files.put("long", source).await?.single_block);
+    /// # Ok(()) }
+    /// ```
     pub fn single_block(mut self, single_block: bool) -> Self {
         self.single_block = single_block;
         self
