@@ -207,7 +207,8 @@ impl<'a> Keys<'a> {
     ///
     /// # Errors
     /// [`Error::WrappedKeys`]: the wrong passphrase, a damaged text, a text of a newer version.
-    /// [`Error::Keys`] or [`Error::Io`] if the keys cannot be saved. Nothing is changed then.
+    /// [`Error::Keys`] or [`Error::Io`] if the keys cannot be saved, [`Error::ReadOnly`]. Nothing is
+    /// changed then.
     pub fn import_wrapped(&self, text: &str, passphrase: &str) -> Result<String> {
         let keys = wrapped::unwrap(text, passphrase)?;
         let default = keys.default_key().clone();
@@ -230,7 +231,8 @@ impl<'a> Keys<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Keys`] if the text is not a key, [`Error::Io`] if the keybag cannot be written.
+    /// [`Error::Keys`] if the text is not a key, [`Error::Io`] if the keybag cannot be written,
+    /// [`Error::ReadOnly`].
     pub fn import(&self, text: &str) -> Result<String> {
         let key = parse(text)?;
         self.take_in(std::slice::from_ref(&key), Some(&key), KeyOrigin::Imported)?;
@@ -278,7 +280,8 @@ impl<'a> Keys<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Keys`] if the ledger is insecure, [`Error::Io`] if the keybag cannot be written.
+    /// [`Error::Keys`] if the ledger is insecure, [`Error::Io`] if the keybag cannot be written,
+    /// [`Error::ReadOnly`].
     pub fn rotate(&self) -> Result<String> {
         let key = ring::generate(&*self.ledger.env);
         self.take_in(std::slice::from_ref(&key), Some(&key), KeyOrigin::Rotated)?;

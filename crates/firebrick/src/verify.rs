@@ -270,7 +270,8 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether everything is here and good.
+    /// Whether everything that is needed is here and good. Damage of the files that hit nothing of it
+    /// is in `store_damage`.
     ///
     /// ```
     /// # use firebrick::{Database, Document, Error};
