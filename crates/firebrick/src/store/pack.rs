@@ -26,6 +26,16 @@ const WORDS: [&[u8]; 7] = [
     b"\xa3\x63key",
     b"\xd8\x2a\x58\x25\x00\x01\x71\x12\x20",
 ];
+/// Whether a word begins with this byte: few do, and every write asks it of every byte of its event.
+const BEGINS_WORD: [bool; 256] = {
+    let mut begins = [false; 256];
+    let mut word = 0;
+    while word < WORDS.len() {
+        begins[WORDS[word][0] as usize] = true;
+        word += 1;
+    }
+    begins
+};
 /// Longer blocks stay as they are.
 const PLAIN_BYTES_MAX: usize = 64 << 10;
 
@@ -38,12 +48,16 @@ pub(crate) fn pack<'a>(cid: &Cid, plain: &'a [u8]) -> Cow<'a, [u8]> {
     }
     let mut out = Vec::with_capacity(plain.len());
     out.push(MARK);
-    let (mut from, mut at) = (0, 0);
+    // An odd block only needs to be told from a short form.
+    let (mut from, mut at) = (0, if is_event { 0 } else { plain.len() });
     while at < plain.len() {
         let rest = &plain[at..];
-        // An odd block only needs to be told from a short form.
-        let mut words = WORDS.iter().take(if is_event { WORDS.len() } else { 0 });
-        match words.position(|word| rest.starts_with(word)) {
+        let mut words = WORDS.iter();
+        let word = match BEGINS_WORD[usize::from(rest[0])] {
+            true => words.position(|word| rest.starts_with(word)),
+            false => None,
+        };
+        match word {
             Some(word) => {
                 put_run(&plain[from..at], &mut out);
                 out.push(FIRST_WORD + word as u8);
