@@ -36,8 +36,53 @@ use crate::cid::Cid;
 ///
 /// The source answers for the blocks: they must have the CID that was asked for. With that, no
 /// event can be its own ancestor.
+///
+/// ```
+/// use firebrick_core::Cid;
+/// use firebrick_core::clock::{self, ClockError, Event, EventSource};
+///
+/// /// Says what is read.
+/// struct Told<S>(S);
+///
+/// impl<S: EventSource> EventSource for Told<S> {
+///     fn event(&self, cid: &Cid) -> Result<std::sync::Arc<Event>, ClockError> {
+///         println!("reads {cid}");
+///         self.0.event(cid)
+///     }
+///
+///     fn generation(&self, cid: &Cid) -> Result<u64, ClockError> {
+///         self.0.generation(cid)
+///     }
+/// }
+/// # use firebrick_core::memory::MemoryBlocks;
+/// # use firebrick_core::pail::EMPTY_ROOT;
+/// # let blocks = MemoryBlocks::new();
+/// # let pin = || clock::Operation::Batch(Vec::new());
+/// # let first = blocks.add(Event::new(pin(), EMPTY_ROOT, []));
+/// # let second = blocks.add(Event::new(pin(), EMPTY_ROOT, [first]));
+///
+/// assert!(clock::contains(&Told(blocks), &[second], &first)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait EventSource {
     /// The event with this CID.
+    ///
+    /// ```
+    /// use firebrick_core::clock::EventSource;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// assert_eq!(blocks.event(&second)?.parents, [first]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ClockError::Missing`] if the source does not have it, [`ClockError::Invalid`] if the block
@@ -46,6 +91,23 @@ pub trait EventSource {
 
     /// The length of the longest path from this event to one without parents: 0 for an event
     /// without parents, else one more than the greatest of its parents.
+    ///
+    /// ```
+    /// use firebrick_core::clock::EventSource;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// assert_eq!((blocks.generation(&first)?, blocks.generation(&second)?), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::event`].
@@ -73,6 +135,24 @@ impl<S: EventSource + ?Sized> EventSource for Arc<S> {
 }
 
 /// Why a question about events has no answer.
+///
+/// ```
+/// use firebrick_core::clock::{self, ClockError};
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let heads = [put("a", "one", &[]), put("a", "two", &[])]; // both without parents
+/// match clock::sorted_events(&blocks, &heads) {
+///     Err(ClockError::Unrelated) => {}
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockError {
@@ -100,6 +180,24 @@ pub enum ClockError {
 
 impl ClockError {
     /// The missing block, if that is what went wrong.
+    ///
+    /// ```
+    /// use firebrick_core::clock;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// blocks.remove(&first);
+    /// let error = clock::difference(&blocks, &[second], &[]).expect_err("one is gone");
+    /// assert_eq!(error.missing(), Some(first));
+    /// ```
     #[must_use]
     pub fn missing(&self) -> Option<Cid> {
         match self {

@@ -20,6 +20,31 @@ use crate::clock::{ClockError, Event, Operation};
 use crate::pail::PailError;
 
 /// Why the state of several heads could not be computed.
+///
+/// ```
+/// use firebrick_core::clock::ClockError;
+/// use firebrick_core::merge::{Limits, MergeError, Resolver};
+/// # use firebrick_core::clock::{Event, EventSource, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+/// #     let before = match parent {
+/// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+/// #         None => Tree::empty(),
+/// #     };
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+/// #     let data = Operation::Put { key, value };
+/// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+/// # };
+///
+/// let heads = [commit("a", "one", None)?, commit("a", "two", None)?]; // both without parents
+/// match Resolver::new(Limits::default()).resolve(&blocks, &blocks, &heads) {
+///     Err(MergeError::Clock(ClockError::Unrelated)) => {}
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -33,6 +58,29 @@ pub enum MergeError {
 
 impl MergeError {
     /// The missing block, if that is what went wrong.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// blocks.remove(&first);
+    /// let error = Resolver::new(Limits::default()).resolve(&blocks, &blocks, &[first]);
+    /// assert_eq!(error.expect_err("it is gone").missing(), Some(first));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn missing(&self) -> Option<Cid> {
         match self {
@@ -46,6 +94,32 @@ impl MergeError {
 ///
 /// It depends on nothing else, so everybody who merges the same heads makes the same event, and
 /// making it settles matters instead of starting another round.
+///
+/// ```
+/// use firebrick_core::merge::{Limits, Resolver, merge_event};
+/// # use firebrick_core::clock::{Event, EventSource, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+/// #     let before = match parent {
+/// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+/// #         None => Tree::empty(),
+/// #     };
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+/// #     let data = Operation::Put { key, value };
+/// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+/// # };
+///
+/// let first = commit("a", "one", None)?; // key, value, parent
+/// let left = commit("b", "two", Some(first))?;
+/// let right = commit("c", "three", Some(first))?;
+/// let root = Resolver::new(Limits::default()).resolve(&blocks, &blocks, &[left, right])?.root();
+/// let event = merge_event(&[left, right], root);
+/// assert_eq!(event.puts().len(), 0);
+/// assert_eq!(event, merge_event(&[right, left], root)); // whoever makes it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn merge_event(head: &[Cid], root: Cid) -> Event {
     Event::new(Operation::Batch(Vec::new()), root, head.iter().copied())

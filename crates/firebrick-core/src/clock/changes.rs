@@ -12,6 +12,23 @@ use crate::cid::Cid;
 use crate::document::GENESIS_KEY;
 
 /// One key that changed.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let changes = clock::changes_since(&blocks, &[first], &[], None)?;
+/// assert_eq!((changes[0].key.as_str(), changes[0].event), ("a", first));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedKey {
     /// The key.
@@ -49,6 +66,26 @@ impl Links {
 /// The walk goes depth first along the parents in their order. It does not follow a list of parents
 /// that names an event of `since`. `limit` is checked between events only, so that a batch may
 /// exceed it; what is left out is the oldest.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("b", "two", &[first]);
+/// let third = put("c", "three", &[second]);
+/// let changes = clock::changes_since(&blocks, &[third], &[first], None)?;
+/// let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+/// assert_eq!(keys, ["b", "c"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.

@@ -6,6 +6,18 @@ use crate::cid::{Cid, Codec};
 use crate::pail::{KeyError, check_key};
 
 /// One write, and the events that it came after.
+///
+/// ```
+/// use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, pail::EMPTY_ROOT};
+/// # let value = Cid::of(Codec::DagCbor, b"a document");
+///
+/// let data = Operation::Put { key: "a".into(), value };
+/// let first = Event::new(data.clone(), EMPTY_ROOT, []);
+/// let second = Event::new(data, EMPTY_ROOT, [first.encode().cid]);
+/// assert!(first.parents.is_empty());
+/// assert_eq!(second.parents, [first.encode().cid]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What was written.
@@ -17,6 +29,21 @@ pub struct Event {
 }
 
 /// What an event did to the pail.
+///
+/// ```
+/// use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, pail::EMPTY_ROOT};
+/// # let value = Cid::of(Codec::DagCbor, b"a document");
+/// # let data = Operation::Put { key: "a".into(), value };
+/// # let block = Event::new(data, EMPTY_ROOT, []).encode();
+///
+/// match Event::decode(&block.bytes)?.data {
+///     Operation::Put { key, .. } => assert_eq!(key, "a"),
+///     Operation::Del { key } => panic!("{key} was deleted"),
+///     Operation::Batch(ops) => panic!("{} keys were set", ops.len()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// One key was set. A deleted document is a key set to the tombstone.
@@ -36,6 +63,16 @@ pub enum Operation {
 }
 
 /// One put of a batch.
+///
+/// ```
+/// use firebrick_core::clock::{Event, Op, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, pail::EMPTY_ROOT};
+/// # let value = Cid::of(Codec::DagCbor, b"a document");
+///
+/// let ops = ["a", "b"].map(|key| Op { key: key.into(), value });
+/// let event = Event::new(Operation::Batch(ops.into()), EMPTY_ROOT, []);
+/// assert_eq!(event.puts().len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
     /// The key.
@@ -45,6 +82,15 @@ pub struct Op {
 }
 
 /// Why a block is not an event.
+///
+/// ```
+/// use firebrick_core::clock::{Event, EventError};
+///
+/// match Event::decode(b"no event") {
+///     Err(EventError::Cbor(cause)) => println!("{cause}"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
@@ -67,6 +113,16 @@ pub enum EventError {
 
 impl Event {
     /// An event; the parents are put in the order that the format wants.
+    ///
+    /// ```
+    /// use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, pail::EMPTY_ROOT};
+    /// # let [a, b] = ["a", "b"].map(|text| Cid::of(Codec::DagCbor, text.as_bytes()));
+    ///
+    /// let pin = || Operation::Batch(Vec::new());
+    /// let event = Event::new(pin(), EMPTY_ROOT, [a, b]);
+    /// assert_eq!(event, Event::new(pin(), EMPTY_ROOT, [b, a, b]));
+    /// ```
     #[must_use]
     pub fn new(data: Operation, root: Cid, parents: impl IntoIterator<Item = Cid>) -> Self {
         let mut parents: Vec<Cid> = parents.into_iter().collect();
@@ -80,6 +136,17 @@ impl Event {
     }
 
     /// The keys and values that this event sets, in order. Of a delete: none.
+    ///
+    /// ```
+    /// use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, pail::EMPTY_ROOT};
+    /// # let value = Cid::of(Codec::DagCbor, b"a document");
+    ///
+    /// let put = Operation::Put { key: "a".into(), value };
+    /// assert!(Event::new(put, EMPTY_ROOT, []).puts().eq([("a", value)]));
+    /// let del = Operation::Del { key: "a".into() };
+    /// assert_eq!(Event::new(del, EMPTY_ROOT, []).puts().len(), 0);
+    /// ```
     pub fn puts(&self) -> impl ExactSizeIterator<Item = (&str, Cid)> + DoubleEndedIterator {
         Puts {
             data: &self.data,
@@ -93,6 +160,16 @@ impl Event {
     }
 
     /// The block of this event. The parents are written in the order of their bytes.
+    ///
+    /// ```
+    /// use firebrick_core::cid::Codec;
+    /// use firebrick_core::clock::{Event, Operation};
+    /// use firebrick_core::pail::EMPTY_ROOT;
+    ///
+    /// let block = Event::new(Operation::Batch(Vec::new()), EMPTY_ROOT, []).encode();
+    /// assert_eq!(block.cid.codec(), Codec::DagCbor);
+    /// assert!(block.cid.matches(&block.bytes));
+    /// ```
     #[must_use]
     pub fn encode(&self) -> Block {
         let mut out = Writer::with_capacity(128 + 42 * self.parents.len());
@@ -151,6 +228,17 @@ impl Event {
     }
 
     /// Reads an event, strictly. Parents may come in any order and are kept as they are.
+    ///
+    /// ```
+    /// use firebrick_core::clock::{Event, Operation};
+    /// use firebrick_core::pail::EMPTY_ROOT;
+    ///
+    /// let event = Event::new(Operation::Batch(Vec::new()), EMPTY_ROOT, []);
+    /// let block = event.encode();
+    /// assert_eq!(Event::decode(&block.bytes)?, event);
+    /// assert!(Event::decode(&block.bytes[1..]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`EventError`] says why the bytes are not an event.

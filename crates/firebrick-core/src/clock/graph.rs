@@ -21,6 +21,26 @@ const DELETE: u32 = u32::MAX;
 ///
 /// An event takes about 60 bytes, and with keys about the length of each new key
 /// more. Nothing is read twice.
+///
+/// ```
+/// use firebrick_core::clock::Graph;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("a", "two", &[first]);
+/// let mut graph = Graph::new();
+/// assert_eq!(graph.difference(&blocks, &[second], &[])?, [first, second]);
+/// blocks.remove(&first); // the graph has seen it
+/// assert!(graph.contains(&blocks, &[second], &first)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Graph {
     ids: HashTable<u32>,
@@ -46,6 +66,12 @@ struct Keys {
 
 impl Graph {
     /// A graph that knows no event.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    ///
+    /// assert_eq!(Graph::new().len(), 0);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -60,18 +86,75 @@ impl Graph {
     }
 
     /// The number of events seen.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// let mut graph = Graph::new();
+    /// graph.difference(&blocks, &[second], &[])?;
+    /// assert_eq!(graph.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.cids.len()
     }
 
     /// Whether no event was seen.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let mut graph = Graph::new();
+    /// assert!(graph.is_empty());
+    /// graph.difference(&blocks, &[first], &[])?;
+    /// assert!(!graph.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cids.is_empty()
     }
 
     /// About how many bytes of memory the graph takes.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let mut graph = Graph::new();
+    /// let before = graph.memory();
+    /// graph.difference(&blocks, &[first], &[])?;
+    /// assert!(graph.memory() > before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> usize {
         let events = self.cids.capacity() * size_of::<Cid>()

@@ -5,6 +5,26 @@ use super::{ClockError, EventSource, Graph};
 use crate::cid::Cid;
 
 /// What a merge of several heads replays, in order.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// let sorted = clock::sorted_events(&blocks, &[left, right])?;
+/// assert_eq!(sorted.ancestor, first);
+/// assert!(!sorted.by_distance); // that takes far more paths
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sorted {
     /// The event whose root the replay starts from.
@@ -22,6 +42,28 @@ pub struct Sorted {
 /// Events are applied by descending weight, of equal weights by ascending CID text. An event always
 /// weighs more than its descendants, so causes come before effects. A single head has nothing to
 /// replay.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let later = put("a", "three", &[left]);
+/// let right = put("b", "four", &[first]);
+/// let sorted = clock::sorted_events(&blocks, &[later, right])?;
+/// let place = |event| sorted.events.iter().position(|(cid, _)| *cid == event);
+/// assert!(place(left) < place(later)); // causes come before effects
+/// assert!(clock::sorted_events(&blocks, &[later])?.events.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError::Unrelated`] if the heads have no common ancestor, else whatever prevents reading.

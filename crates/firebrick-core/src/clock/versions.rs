@@ -17,6 +17,23 @@ use crate::cid::Cid;
 use crate::document::{GENESIS_KEY, TOMBSTONE};
 
 /// An event that set a key.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let version = clock::current_versions(&blocks, &[first], "a")?.remove(0);
+/// assert!(version.event == first && version.value.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The event.
@@ -26,6 +43,27 @@ pub struct Version {
 }
 
 /// A version in its place in the history.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("a", "two", &[first]);
+/// for version in clock::versions(&blocks, &[second], "a") {
+///     let version = version?;
+///     assert_eq!(version.current, version.event == second);
+///     assert_eq!(version.parents.is_empty(), version.event == first);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastVersion {
     /// The event.
@@ -39,6 +77,16 @@ pub struct PastVersion {
 }
 
 /// What an event made of `key`; `None` if it left it alone.
+///
+/// ```
+/// use firebrick_core::clock::{self, Event, Operation};
+/// use firebrick_core::{document::TOMBSTONE, pail::EMPTY_ROOT};
+///
+/// let data = Operation::Put { key: "a".into(), value: TOMBSTONE.cid };
+/// let event = Event::new(data, EMPTY_ROOT, []);
+/// assert_eq!(clock::version_in(&event, "a"), Some(None)); // deleted
+/// assert_eq!(clock::version_in(&event, "b"), None); // left alone
+/// ```
 #[must_use]
 pub fn version_in(event: &Event, key: &str) -> Option<Option<Cid>> {
     match &event.data {
@@ -106,6 +154,27 @@ impl<T: Default> Frontier<T> {
 /// The events of `head` and their past, newest first: each behind all that descend from it. With
 /// its generation.
 ///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("a", "two", &[first]);
+/// let mut past = clock::past(&blocks, &[second]);
+/// for (expected, at) in [(second, 1), (first, 0)] {
+///     let (cid, generation, _event) = past.next().expect("there are two")?;
+///     assert_eq!((cid, generation), (expected, at));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The iterator gives [`ClockError`] if an event is missing or damaged, and ends.
 pub fn past<S: EventSource>(source: S, head: &[Cid]) -> Past<S> {
@@ -116,6 +185,23 @@ pub fn past<S: EventSource>(source: S, head: &[Cid]) -> Past<S> {
 }
 
 /// The iterator of [`past`].
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let mut past = clock::past(&blocks, &[first]);
+/// assert!(past.next().is_some_and(|event| event.is_ok()));
+/// assert!(past.next().is_none());
+/// ```
 #[derive(Debug)]
 pub struct Past<S> {
     frontier: Option<Result<Frontier<()>, ClockError>>,
@@ -148,6 +234,26 @@ impl<S: EventSource> Iterator for Past<S> {
 ///
 /// A version is yielded once its parents are known. Reads events down to there, and to the first
 /// event of the ledger for the last version.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let other = put("b", "two", &[first]);
+/// let last = put("a", "three", &[other]);
+/// let versions: Vec<_> = clock::versions(&blocks, &[last], "a").collect::<Result<_, _>>()?;
+/// assert_eq!((versions[0].event, versions[1].event), (last, first));
+/// assert_eq!(versions[0].parents, [first]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn versions<S: EventSource>(source: S, head: &[Cid], key: &str) -> Versions<S> {
     Versions {
         frontier: Some(Frontier::new(&source, head)),
@@ -160,6 +266,23 @@ pub fn versions<S: EventSource>(source: S, head: &[Cid], key: &str) -> Versions<
 }
 
 /// The iterator of [`versions`]. It ends after the first error.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let mut versions = clock::versions(&blocks, &[first], "a");
+/// assert!(versions.next().is_some_and(|version| version.is_ok()));
+/// assert!(versions.next().is_none());
+/// ```
 #[derive(Debug)]
 pub struct Versions<S> {
     frontier: Option<Result<Frontier<Above>, ClockError>>,
@@ -189,6 +312,24 @@ struct Pending {
 
 impl<S: EventSource> Versions<S> {
     /// How many events were read so far.
+    ///
+    /// ```
+    /// use firebrick_core::clock;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let other = put("b", "two", &[first]);
+    /// let mut versions = clock::versions(&blocks, &[other], "a");
+    /// assert_eq!(versions.by_ref().count(), 1);
+    /// assert_eq!(versions.walked(), 2);
+    /// ```
     #[must_use]
     pub fn walked(&self) -> usize {
         self.walked
@@ -288,6 +429,26 @@ impl<S: EventSource> Iterator for Versions<S> {
 /// Reads events until every path from the head has met a version: where branches lead to
 /// the versions, about the events since their common ancestor; for a key that was never set, all.
 ///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("a", "three", &[first]);
+/// assert_eq!(clock::current_versions(&blocks, &[left, right], "a")?.len(), 2);
+/// let settled = put("a", "four", &[left, right]);
+/// assert_eq!(clock::current_versions(&blocks, &[settled], "a")?[0].event, settled);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
 pub fn current_versions(
@@ -325,6 +486,25 @@ pub fn current_versions(
 }
 
 /// Whether versions differ in what they set.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let [left, right] = ["two", "three"].map(|value| put("a", value, &[first]));
+/// let versions = clock::current_versions(&blocks, &[left, right], "a")?;
+/// assert!(clock::differ(&versions));
+/// assert!(!clock::differ(&versions[..1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn differ(versions: &[Version]) -> bool {
     versions
@@ -333,6 +513,24 @@ pub fn differ(versions: &[Version]) -> bool {
 }
 
 /// The keys that are in conflict.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("a", "two", &[first]);
+/// let contested = clock::contested(&blocks, &[second], 1)?;
+/// assert!(contested.keys.is_empty() && !contested.complete); // one event was left out
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contested {
     /// The keys, ascending.
@@ -345,6 +543,26 @@ pub struct Contested {
 ///
 /// Reads those events once. Only where events are concurrent can a conflict begin; there, each key
 /// that was set more than once costs another look at that part.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("a", "three", &[first]);
+/// assert_eq!(clock::contested(&blocks, &[left, right], 100)?.keys, ["a"]);
+/// let settled = put("a", "four", &[left, right]);
+/// assert!(clock::contested(&blocks, &[settled], 100)?.keys.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
@@ -411,6 +629,26 @@ pub fn contested(
 }
 
 /// How a merge decided between versions.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let heads = ["two", "three"].map(|value| put("a", value, &[first]));
+/// let decision = clock::decision(&blocks, &heads, &heads)?.expect("they are concurrent");
+/// assert_eq!(decision.ancestor, first);
+/// let (winner, _weight) = decision.order[1];
+/// assert!(heads.contains(&winner));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The heads that were merged.
@@ -427,6 +665,26 @@ pub struct Decision {
 /// The merge that decided between concurrent `versions`, the newest one in the past of `head`.
 ///
 /// Reads the events since the common ancestor of that merge.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let [left, right] = ["two", "three"].map(|value| put("a", value, &[first]));
+/// let later = put("b", "four", &[left, right]);
+/// let decision = clock::decision(&blocks, &[later], &[left, right])?;
+/// assert!(decision.is_some_and(|decision| decision.order.len() == 2));
+/// assert_eq!(clock::decision(&blocks, &[left], &[left])?, None); // no merge
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.

@@ -13,6 +13,26 @@ use crate::cid::Cid;
 ///
 /// No event of `head` may lie in the past of another, as is true of every head made this way.
 ///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// assert_eq!(clock::advance(&blocks, &[first], left)?, [left]);
+/// assert_eq!(clock::advance(&blocks, &[left], right)?, [left, right]);
+/// assert_eq!(clock::advance(&blocks, &[left], first)?, [left]); // nothing new
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
 pub fn advance(
@@ -26,6 +46,25 @@ pub fn advance(
 /// The head of the union of two histories: the events of both heads that lie in the past of no
 /// other, ascending by CID text.
 ///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// assert_eq!(clock::join(&blocks, &[first], &[left])?, [left]);
+/// assert_eq!(clock::join(&blocks, &[left], &[right])?.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
 pub fn join(source: &impl EventSource, a: &[Cid], b: &[Cid]) -> Result<Vec<Cid>, ClockError> {
@@ -33,6 +72,25 @@ pub fn join(source: &impl EventSource, a: &[Cid], b: &[Cid]) -> Result<Vec<Cid>,
 }
 
 /// Whether `event` is one of `heads` or lies in their past.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// assert!(clock::contains(&blocks, &[left], &first)?);
+/// assert!(!clock::contains(&blocks, &[left], &right)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
@@ -42,6 +100,25 @@ pub fn contains(source: &impl EventSource, heads: &[Cid], event: &Cid) -> Result
 
 /// The events of `of` and their past without those of `known` and their past; parents come before
 /// their children.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// assert_eq!(clock::difference(&blocks, &[left, right], &[left])?, [right]);
+/// assert_eq!(clock::difference(&blocks, &[left], &[])?, [first, left]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
@@ -55,6 +132,26 @@ pub fn difference(
 
 /// The nearest event that all paths from `heads` pass through (format §6.3); none if they lead to
 /// unrelated first events.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let left = put("a", "two", &[first]);
+/// let right = put("b", "three", &[first]);
+/// assert_eq!(clock::common_ancestor(&blocks, &[left, right])?, Some(first));
+/// let other = put("a", "four", &[]);
+/// assert_eq!(clock::common_ancestor(&blocks, &[left, other])?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event on the way is missing or damaged.
@@ -104,6 +201,24 @@ impl Graph {
     }
 
     /// [`advance`], remembering what was read.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// let mut graph = Graph::new();
+    /// assert_eq!(graph.advance(&blocks, &[first], second)?, [second]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`advance`].
@@ -174,6 +289,25 @@ impl Graph {
 
     /// [`contains`], remembering what was read.
     ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// let mut graph = Graph::new();
+    /// assert!(graph.contains(&blocks, &[second], &first)?);
+    /// assert!(!graph.contains(&blocks, &[first], &second)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`contains`].
     pub fn contains(
@@ -191,6 +325,24 @@ impl Graph {
     }
 
     /// [`join`], remembering what was read.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// let mut graph = Graph::new();
+    /// assert_eq!(graph.join(&blocks, &[first], &[second])?, [second]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`join`].
@@ -237,6 +389,24 @@ impl Graph {
     }
 
     /// [`difference`], remembering what was read.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let second = put("a", "two", &[first]);
+    /// let mut graph = Graph::new();
+    /// assert_eq!(graph.difference(&blocks, &[second], &[first])?, [second]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`difference`].
@@ -289,6 +459,24 @@ impl Graph {
     }
 
     /// [`common_ancestor`], remembering what was read.
+    ///
+    /// ```
+    /// use firebrick_core::clock::Graph;
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let put = |key: &str, text: &str, parents: &[Cid]| {
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let data = Operation::Put { key, value };
+    /// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+    /// # };
+    ///
+    /// let first = put("a", "one", &[]); // key, value, parents
+    /// let heads = [put("a", "two", &[first]), put("b", "three", &[first])];
+    /// let mut graph = Graph::new();
+    /// assert_eq!(graph.common_ancestor(&blocks, &heads)?, Some(first));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`common_ancestor`].

@@ -12,6 +12,24 @@ use crate::cid::Cid;
 const BRANCH_KEYS_MAX: usize = 4 << 20;
 
 /// One value that an event gave to a key.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// clock::writes(&blocks, &[first], |_event, writes| {
+///     assert_eq!((writes[0].key, writes[0].superseded), ("a", false));
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
     /// The key.
@@ -28,6 +46,27 @@ pub struct Write<'a> {
 ///
 /// A value that lost a merge is not superseded: an event that arrives later can make it win after
 /// all, as it changes the order of the concurrent ones.
+///
+/// ```
+/// use firebrick_core::clock;
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::EMPTY_ROOT};
+/// # let blocks = MemoryBlocks::new();
+/// # let put = |key: &str, text: &str, parents: &[Cid]| {
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let data = Operation::Put { key, value };
+/// #     blocks.add(Event::new(data, EMPTY_ROOT, parents.iter().copied()))
+/// # };
+///
+/// let first = put("a", "one", &[]); // key, value, parents
+/// let second = put("a", "two", &[first]);
+/// let mut seen = Vec::new();
+/// clock::writes(&blocks, &[second], |event, writes| {
+///     seen.push((*event, writes[0].superseded));
+/// })?;
+/// assert_eq!(seen, [(second, false), (first, true)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ClockError`] if an event is missing or damaged.

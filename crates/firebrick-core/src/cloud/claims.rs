@@ -65,6 +65,15 @@ pub struct Claims {
 }
 
 /// One name or several.
+///
+/// ```
+/// use firebrick_core::cloud::Audience;
+///
+/// assert_eq!(serde_json::from_str::<Audience>(r#""sync""#)?, Audience::One("sync".into()));
+/// let several = serde_json::from_str(r#"["sync", "admin"]"#)?;
+/// assert!(matches!(several, Audience::Many(names) if names.len() == 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
@@ -76,6 +85,13 @@ pub enum Audience {
 
 impl Audience {
     /// Whether a name is among them.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Audience;
+    ///
+    /// let audience = Audience::Many(vec!["sync".into(), "admin".into()]);
+    /// assert!(audience.contains("sync") && !audience.contains("other"));
+    /// ```
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         match self {
@@ -86,6 +102,14 @@ impl Audience {
 }
 
 /// A tenant that may be used.
+///
+/// ```
+/// use firebrick_core::cloud::{Access, Claims, Role};
+///
+/// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z")
+///     .grant("acme", "notes", Access::Read);
+/// assert_eq!((claims.tenants[0].id.as_str(), claims.tenants[0].role), ("acme", Role::Member));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantClaim {
     /// Its id.
@@ -95,6 +119,15 @@ pub struct TenantClaim {
 }
 
 /// A ledger that may be used.
+///
+/// ```
+/// use firebrick_core::cloud::{LedgerClaim, Right, Role};
+///
+/// let json = r#"{ "id": "notes", "role": "owner", "right": "write" }"#;
+/// let claim: LedgerClaim = serde_json::from_str(json)?;
+/// assert_eq!((claim.role, claim.right), (Role::Owner, Right::Write));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerClaim {
     /// Its id.
@@ -106,6 +139,14 @@ pub struct LedgerClaim {
 }
 
 /// As what somebody acts.
+///
+/// ```
+/// use firebrick_core::cloud::Role;
+///
+/// assert_eq!(serde_json::from_str::<Role>(r#""admin""#)?, Role::Admin);
+/// assert_eq!(serde_json::from_str::<Role>(r#""juggler""#)?, Role::Other);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -119,6 +160,16 @@ pub enum Role {
 }
 
 /// What somebody may do.
+///
+/// ```
+/// use firebrick_core::cloud::{Access, Claims, Right};
+///
+/// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z")
+///     .grant("acme", "notes", Access::Write);
+/// assert_eq!(claims.ledgers[0].right, Right::Write);
+/// assert_eq!(serde_json::from_str::<Right>(r#""paint""#)?, Right::Other);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {
@@ -132,6 +183,13 @@ pub enum Right {
 }
 
 /// What somebody wants to do.
+///
+/// ```
+/// use firebrick_core::cloud::Access;
+///
+/// assert!(Access::Read < Access::Write);
+/// assert_eq!(Access::Write.to_string(), "write");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Access {
@@ -140,6 +198,17 @@ pub enum Access {
 }
 
 /// Why claims do not allow something.
+///
+/// ```
+/// use firebrick_core::cloud::{Access, Claims, Denied};
+///
+/// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z")
+///     .grant("acme", "notes", Access::Read);
+/// match claims.check("acme", "plans", Access::Read) {
+///     Err(Denied::Ledger(name)) => assert_eq!(name, "plans"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Denied {
@@ -165,6 +234,13 @@ impl fmt::Display for Access {
 
 impl Claims {
     /// Somebody who may do nothing yet. `created` is an ISO date.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Claims;
+    ///
+    /// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z");
+    /// assert!(claims.user_id == "ada" && claims.ledgers.is_empty());
+    /// ```
     #[must_use]
     pub fn new(
         user_id: impl Into<String>,
@@ -192,6 +268,16 @@ impl Claims {
     }
 
     /// Adds a ledger. The first becomes the selected one.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Access, Claims};
+    ///
+    /// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z")
+    ///     .grant("acme", "notes", Access::Read)
+    ///     .grant("acme", "plans", Access::Write);
+    /// assert_eq!((claims.tenants.len(), claims.ledgers.len()), (1, 2));
+    /// assert_eq!(claims.selected.ledger, "notes");
+    /// ```
     #[must_use]
     pub fn grant(mut self, tenant: &str, ledger: &str, access: Access) -> Self {
         let role = Role::Member;
@@ -214,6 +300,16 @@ impl Claims {
     }
 
     /// Whether something is allowed. Of a ledger that is listed twice the greater right counts.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Access, Claims, Denied};
+    ///
+    /// let claims = Claims::new("ada", "ada@example.com", "1843-01-01T00:00:00Z")
+    ///     .grant("acme", "notes", Access::Read);
+    /// assert_eq!(claims.check("acme", "notes", Access::Read), Ok(()));
+    /// let denied = claims.check("acme", "notes", Access::Write);
+    /// assert_eq!(denied, Err(Denied::Right(Access::Write, "notes".into())));
+    /// ```
     ///
     /// # Errors
     /// [`Denied`] names what is missing.

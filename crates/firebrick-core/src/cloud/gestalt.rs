@@ -10,6 +10,15 @@ use super::{MAX_ID_LEN, MAX_TEXT_LEN, ProtocolError, limit};
 const MAX_LIST: usize = 256;
 
 /// How a server takes a kind of object.
+///
+/// ```
+/// use firebrick_core::cloud::{Gestalt, Passing};
+///
+/// let json = r#"{ "id": "server", "data": { "inband": false, "outband": true } }"#;
+/// let gestalt: Gestalt = serde_json::from_str(json)?;
+/// assert_eq!(gestalt.data, Some(Passing { inband: false, outband: true }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passing {
     /// Within messages.
@@ -19,6 +28,16 @@ pub struct Passing {
 }
 
 /// What a server or a client can do.
+///
+/// ```
+/// use firebrick_core::cloud::Gestalt;
+///
+/// let json = r#"{ "id": "server", "wsEndpoints": ["/ws"], "requiresAuth": true }"#;
+/// let gestalt: Gestalt = serde_json::from_str(json)?;
+/// assert!(gestalt.requires_auth && gestalt.http_endpoints.is_empty());
+/// assert_eq!(gestalt.ws_endpoints, ["/ws"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gestalt {

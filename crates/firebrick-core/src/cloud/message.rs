@@ -10,6 +10,16 @@ use super::{
 };
 
 /// A message in either direction.
+///
+/// ```
+/// use firebrick_core::cloud::{Auth, Body, Message};
+///
+/// let json = r#"{ "tid": "z1", "type": "reqOpen", "auth": { "type": "error" }, "conn": { "reqId": "z2" } }"#;
+/// let message = Message::parse(json.as_bytes())?;
+/// assert_eq!((message.tid.as_str(), &message.auth), ("z1", &Auth::none()));
+/// assert!(matches!(message.body, Body::ReqOpen { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Drawn by who asks; the answer has the same.
@@ -23,6 +33,18 @@ pub struct Message {
 }
 
 /// What a message says.
+///
+/// ```
+/// use firebrick_core::cloud::{Body, Message};
+/// # let json = r#"{"tid":"z1","type":"reqOpen","auth":{"type":"error"},"conn":{"reqId":"z2"}}"#;
+///
+/// match Message::parse(json.as_bytes())?.body {
+///     Body::ReqOpen { conn } => assert_eq!(conn.req_id, "z2"),
+///     Body::Error(error) => panic!("{}", error.message),
+///     other => panic!("{}", other.kind()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Body {
@@ -147,6 +169,18 @@ pub enum Body {
 }
 
 /// What a request is about.
+///
+/// ```
+/// use firebrick_core::cloud::{Body, Conn, META_KEY, MethodParam, Scope, Store, UrlParam, Verb};
+///
+/// let scope = Scope {
+///     conn: Conn { req_id: "z1".into(), res_id: "z2".into() },
+///     tenant: None, // what the token selects
+///     method: MethodParam { method: Verb::Get, store: Store::Meta },
+///     url: UrlParam { key: META_KEY.into(), ..UrlParam::default() },
+/// };
+/// assert_eq!(Body::BindGetMeta { scope }.kind(), "bindGetMeta");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The connection.
@@ -160,6 +194,22 @@ pub struct Scope {
 }
 
 /// What a signed URL is for.
+///
+/// ```
+/// use firebrick_core::cloud::{Body, DataKind, Operation};
+/// # use firebrick_core::cloud::{Conn, MethodParam, Scope, Store, UrlParam, Verb};
+/// # let scope = Scope {
+/// #     conn: Conn { req_id: "z1".into(), res_id: "z2".into() },
+/// #     tenant: None,
+/// #     method: MethodParam { method: Verb::Get, store: Store::Car },
+/// #     url: UrlParam::default(),
+/// # };
+///
+/// let kind = DataKind::Data;
+/// let body = |operation| Body::ReqData { operation, kind, scope: scope.clone() };
+/// assert_eq!(body(Operation::Get).kind(), "reqGetData");
+/// assert_eq!(body(Operation::Delete).kind(), "reqDelData");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Operation {
@@ -169,6 +219,22 @@ pub enum Operation {
 }
 
 /// Whether a signed URL is for a CAR or for a write-ahead log.
+///
+/// ```
+/// use firebrick_core::cloud::{Body, DataKind, Operation};
+/// # use firebrick_core::cloud::{Conn, MethodParam, Scope, Store, UrlParam, Verb};
+/// # let scope = Scope {
+/// #     conn: Conn { req_id: "z1".into(), res_id: "z2".into() },
+/// #     tenant: None,
+/// #     method: MethodParam { method: Verb::Get, store: Store::Car },
+/// #     url: UrlParam::default(),
+/// # };
+///
+/// let operation = Operation::Put;
+/// let body = |kind| Body::ReqData { operation, kind, scope: scope.clone() };
+/// assert_eq!(body(DataKind::Data).kind(), "reqPutData");
+/// assert_eq!(body(DataKind::Wal).kind(), "reqPutWAL");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataKind {
     /// A CAR of documents or files.
@@ -181,6 +247,18 @@ pub enum DataKind {
 ///
 /// A JavaScript client ends its subscription at any error that names its connection, except in the
 /// answer to [`Body::BindGetMeta`], which it drops otherwise. So only that answer may have `conn`.
+///
+/// ```
+/// use firebrick_core::cloud::{Auth, Body, ErrorBody, Message};
+///
+/// let error = ErrorBody {
+///     message: "the ledger is locked".into(),
+///     reason: Some("not-ready".into()),
+///     ..ErrorBody::default()
+/// };
+/// let json = Message::new("z1", Auth::none(), Body::Error(error)).encode();
+/// assert!(json.contains(r#""reason":"not-ready""#));
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ErrorBody {
     /// The connection; see above.
@@ -198,6 +276,15 @@ pub struct ErrorBody {
 }
 
 /// Bytes that are no message, with what could be read of them, for the answer.
+///
+/// ```
+/// use firebrick_core::cloud::{Message, ProtocolError};
+///
+/// let json = br#"{ "tid": "z1", "type": "reqDance", "auth": { "type": "error" } }"#;
+/// let rejected = Message::parse(json).expect_err("there is no such type");
+/// assert_eq!(rejected.error, ProtocolError::Type("reqDance".into()));
+/// assert_eq!(rejected.tid.as_deref(), Some("z1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{error}")]
 pub struct Rejected {
@@ -213,6 +300,14 @@ pub struct Rejected {
 
 impl Message {
     /// A message of the current version.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Auth, Body, Message, OpenConn, VERSION};
+    ///
+    /// let conn = OpenConn { req_id: "z2".into(), res_id: None };
+    /// let open = Message::new("z1", Auth::token("a.b.c"), Body::ReqOpen { conn });
+    /// assert_eq!((open.tid.as_str(), open.version.as_str()), ("z1", VERSION));
+    /// ```
     #[must_use]
     pub fn new(tid: impl Into<String>, auth: Auth, body: Body) -> Self {
         Self {
@@ -224,6 +319,15 @@ impl Message {
     }
 
     /// Reads a message.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Message;
+    ///
+    /// let json = br#"{"tid":"z1","type":"error","auth":{"type":"error"},"message":"no"}"#;
+    /// assert_eq!(Message::parse(json)?.tid, "z1");
+    /// assert!(Message::parse(b"[]").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Rejected`] says what is wrong, and who sent it as far as that can be read.
@@ -243,6 +347,17 @@ impl Message {
     }
 
     /// The message as JSON, its fields in the order of the JavaScript implementation.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Auth, Body, Message, OpenConn};
+    ///
+    /// let conn = OpenConn { req_id: "z2".into(), res_id: None };
+    /// let open = Message::new("z1", Auth::none(), Body::ReqOpen { conn });
+    /// assert_eq!(
+    ///     open.encode(),
+    ///     r#"{"tid":"z1","auth":{"type":"error"},"type":"reqOpen","version":"FP-MSG-1.0","conn":{"reqId":"z2"}}"#
+    /// );
+    /// ```
     #[must_use]
     pub fn encode(&self) -> String {
         // Nothing in a message can fail to be written: no maps but those with text keys.
@@ -250,6 +365,13 @@ impl Message {
     }
 
     /// The name of the message's type.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Auth, Body, ErrorBody, Message};
+    ///
+    /// let message = Message::new("z1", Auth::none(), Body::Error(ErrorBody::default()));
+    /// assert_eq!(message.kind(), "error");
+    /// ```
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.body.kind()
@@ -258,6 +380,13 @@ impl Message {
 
 impl Body {
     /// The name of the type.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Body, Gestalt};
+    ///
+    /// let gestalt = Gestalt::default();
+    /// assert_eq!(Body::ResGestalt { gestalt }.kind(), "resGestalt");
+    /// ```
     #[must_use]
     pub fn kind(&self) -> &'static str {
         use DataKind::{Data, Wal};
@@ -302,6 +431,15 @@ impl Body {
     }
 
     /// The connection that it names.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{Body, Conn, Gestalt};
+    ///
+    /// let conn = Conn { req_id: "z1".into(), res_id: "z2".into() };
+    /// let named = Body::ResOpen { conn }.conn();
+    /// assert_eq!(named.and_then(|conn| conn.res_id).as_deref(), Some("z2"));
+    /// assert_eq!(Body::ResGestalt { gestalt: Gestalt::default() }.conn(), None);
+    /// ```
     #[must_use]
     pub fn conn(&self) -> Option<OpenConn> {
         let conn = match self {

@@ -12,6 +12,21 @@ use crate::keys::{Key, KeyError};
 use crate::meta::{MetaError, MetaEvent};
 
 /// Pointers to the newest CARs of a ledger, and the keys that open them.
+///
+/// ```
+/// use firebrick_core::cloud::{KeyText, MetaEntry, MetaSet};
+/// use firebrick_core::keys::Key;
+/// # use firebrick_core::meta::MetaEvent;
+/// # let event = MetaEvent { cars: vec![firebrick_core::pail::EMPTY_ROOT], parents: vec![] };
+///
+/// let set = MetaSet {
+///     metas: vec![MetaEntry::new(&event)],
+///     keys: vec![KeyText::new(&Key::generate([7; 32]))],
+/// };
+/// let json = serde_json::to_string(&set)?;
+/// assert_eq!(serde_json::from_str::<MetaSet>(&json)?, set);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MetaSet {
     /// The pointers.
@@ -37,6 +52,16 @@ impl MetaSet {
 }
 
 /// A meta event as text.
+///
+/// ```
+/// use firebrick_core::cloud::MetaEntry;
+/// # use firebrick_core::meta::MetaEvent;
+/// # let event = MetaEvent { cars: vec![firebrick_core::pail::EMPTY_ROOT], parents: vec![] };
+///
+/// let entry = MetaEntry::new(&event);
+/// assert_eq!(entry.parents, event.parents);
+/// assert!(entry.data.starts_with('M'));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetaEntry {
     /// The name of the event's block. Nothing says that it is, see [`event`](Self::event).
@@ -49,6 +74,14 @@ pub struct MetaEntry {
 
 impl MetaEntry {
     /// The event as it is sent.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::MetaEntry;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let event = MetaEvent { cars: vec![firebrick_core::pail::EMPTY_ROOT], parents: vec![] };
+    ///
+    /// assert_eq!(MetaEntry::new(&event).cid, event.encode().cid);
+    /// ```
     #[must_use]
     pub fn new(event: &MetaEvent) -> Self {
         let block = event.encode();
@@ -60,6 +93,20 @@ impl MetaEntry {
     }
 
     /// Reads the event and checks that it has the name it goes by.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::MetaEntry;
+    /// use firebrick_core::meta::MetaError;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let other = firebrick_core::pail::EMPTY_ROOT;
+    /// # let event = MetaEvent { cars: vec![other], parents: vec![] };
+    ///
+    /// let mut entry = MetaEntry::new(&event);
+    /// assert_eq!(entry.event()?, event);
+    /// entry.cid = other;
+    /// assert!(matches!(entry.event(), Err(MetaError::Name(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`MetaError::Name`] for a forged name, others for what is no event.
@@ -76,24 +123,57 @@ impl MetaEntry {
 }
 
 /// A key's material as text, `z…`. `Debug` does not show it; it is erased from memory when dropped.
+///
+/// ```
+/// use firebrick_core::cloud::KeyText;
+/// use firebrick_core::keys::Key;
+///
+/// let text = KeyText::new(&Key::generate([7; 32]));
+/// assert!(!format!("{text:?}").contains(text.as_str()));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct KeyText(String);
 
 impl KeyText {
     /// The text of a key.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::KeyText;
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let key = Key::generate([7; 32]);
+    /// assert_eq!(KeyText::new(&key).as_str(), key.to_text());
+    /// ```
     #[must_use]
     pub fn new(key: &Key) -> Self {
         Self(key.to_text())
     }
 
     /// The text. It is the secret.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::KeyText;
+    /// use firebrick_core::keys::Key;
+    ///
+    /// assert!(KeyText::new(&Key::generate([7; 32])).as_str().starts_with('z'));
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The key.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::KeyText;
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let key = Key::generate([7; 32]);
+    /// assert_eq!(KeyText::new(&key).key()?, key);
+    /// assert!(KeyText::from("no key".to_owned()).key().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`KeyError`] if the text is none.

@@ -9,6 +9,15 @@ use serde_json::Value as Json;
 use super::{MAX_ID_LEN, MAX_TOKEN_LEN, ProtocolError, limit};
 
 /// A connection: one part named by the client, one by the server.
+///
+/// ```
+/// use firebrick_core::cloud::Conn;
+///
+/// let conn = Conn { req_id: "z1".into(), res_id: "z2".into() };
+/// assert_eq!(conn.to_string(), "z1:z2");
+/// assert_eq!(serde_json::to_string(&conn)?, r#"{"reqId":"z1","resId":"z2"}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conn {
@@ -25,6 +34,14 @@ impl fmt::Display for Conn {
 }
 
 /// A connection that may not have the server's part yet.
+///
+/// ```
+/// use firebrick_core::cloud::OpenConn;
+///
+/// let conn = OpenConn { req_id: "z1".into(), res_id: None };
+/// assert_eq!(serde_json::to_string(&conn)?, r#"{"reqId":"z1"}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenConn {
@@ -52,6 +69,15 @@ impl OpenConn {
 }
 
 /// Whose ledger.
+///
+/// ```
+/// use firebrick_core::cloud::TenantLedger;
+///
+/// let json = r#"{ "tenant": "acme", "ledger": "notes", "appId": "editor" }"#;
+/// let whose: TenantLedger = serde_json::from_str(json)?;
+/// assert_eq!((whose.tenant.as_str(), whose.ledger.as_str()), ("acme", "notes"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantLedger {
@@ -66,6 +92,13 @@ pub struct TenantLedger {
 
 impl TenantLedger {
     /// A ledger of a tenant.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::TenantLedger;
+    ///
+    /// let whose = TenantLedger::new("acme", "notes");
+    /// assert!(whose.ledger == "notes" && whose.app_id.is_none());
+    /// ```
     #[must_use]
     pub fn new(tenant: impl Into<String>, ledger: impl Into<String>) -> Self {
         Self {
@@ -84,6 +117,13 @@ impl TenantLedger {
 }
 
 /// What is done with an object.
+///
+/// ```
+/// use firebrick_core::cloud::Verb;
+///
+/// assert_eq!(serde_json::from_str::<Verb>(r#""DELETE""#)?, Verb::Delete);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verb {
@@ -97,6 +137,12 @@ pub enum Verb {
 
 impl Verb {
     /// The method of HTTP.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Verb;
+    ///
+    /// assert_eq!([Verb::Get, Verb::Put].map(Verb::as_str), ["GET", "PUT"]);
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -108,6 +154,13 @@ impl Verb {
 }
 
 /// What kind of object.
+///
+/// ```
+/// use firebrick_core::cloud::Store;
+///
+/// assert_eq!(serde_json::from_str::<Store>(r#""car""#)?, Store::Car);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Store {
@@ -123,6 +176,12 @@ pub enum Store {
 
 impl Store {
     /// Its name.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Store;
+    ///
+    /// assert_eq!([Store::Meta, Store::File].map(Store::as_str), ["meta", "file"]);
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -135,6 +194,14 @@ impl Store {
 }
 
 /// What is done with what.
+///
+/// ```
+/// use firebrick_core::cloud::{MethodParam, Store, Verb};
+///
+/// let method = MethodParam { method: Verb::Put, store: Store::Car };
+/// assert_eq!(serde_json::to_string(&method)?, r#"{"method":"PUT","store":"car"}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MethodParam {
     /// The verb.
@@ -144,6 +211,14 @@ pub struct MethodParam {
 }
 
 /// Which object.
+///
+/// ```
+/// use firebrick_core::cloud::UrlParam;
+///
+/// let url = UrlParam { key: "main".into(), expires: Some(60), ..UrlParam::default() };
+/// assert_eq!(serde_json::to_string(&url)?, r#"{"key":"main","expires":60}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct UrlParam {
     /// The CID of a CAR, or [`META_KEY`](super::META_KEY).
@@ -189,6 +264,16 @@ impl UrlParam {
 }
 
 /// Who sends a message. `Debug` does not show the token.
+///
+/// ```
+/// use firebrick_core::cloud::Auth;
+///
+/// let json = r#"{ "type": "fp-cloud-jwk", "params": { "jwk": "a.b.c" } }"#;
+/// let auth: Auth = serde_json::from_str(json)?;
+/// assert_eq!(auth, Auth::Token("a.b.c".into()));
+/// assert!(!format!("{auth:?}").contains("a.b.c"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq)]
 pub enum Auth {
     /// A signed token, the only kind that clients send.
@@ -206,12 +291,25 @@ const TOKEN_KIND: &str = "fp-cloud-jwk";
 
 impl Auth {
     /// A token.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Auth;
+    ///
+    /// assert_eq!(Auth::token("a.b.c"), Auth::Token("a.b.c".into()));
+    /// ```
     #[must_use]
     pub fn token(jwt: impl Into<String>) -> Self {
         Self::Token(jwt.into())
     }
 
     /// What stands in messages that nobody signs.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::Auth;
+    ///
+    /// assert_eq!(serde_json::to_string(&Auth::none())?, r#"{"type":"error"}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn none() -> Self {
         Self::Other {

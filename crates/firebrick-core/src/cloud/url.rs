@@ -5,6 +5,16 @@ use std::fmt;
 use crate::urls::StoreUrl;
 
 /// Why text is not the URL of a server.
+///
+/// ```
+/// use firebrick_core::cloud::{AttachUrl, UrlError};
+///
+/// assert_eq!("http://localhost".parse::<AttachUrl>(), Err(UrlError::Scheme));
+/// match "fpcloud://localhost?protocol=ftp".parse::<AttachUrl>() {
+///     Err(UrlError::Protocol(name)) => assert_eq!(name, "ftp"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -26,6 +36,15 @@ pub enum UrlError {
 }
 
 /// Over what an endpoint is used.
+///
+/// ```
+/// use firebrick_core::cloud::{AttachUrl, Protocol};
+///
+/// let url = AttachUrl::new("localhost", true)?;
+/// assert_eq!(url.endpoint("/fp", Protocol::Http)?, "https://localhost/fp");
+/// assert_eq!(url.endpoint("/ws", Protocol::WebSocket)?, "wss://localhost/ws");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP.
@@ -64,6 +83,15 @@ pub struct AttachUrl {
 impl AttachUrl {
     /// A server without a path. `authority` is a host with an optional port.
     ///
+    /// ```
+    /// use firebrick_core::cloud::AttachUrl;
+    ///
+    /// let url = AttachUrl::new("localhost:8909", true)?;
+    /// assert_eq!(url.to_string(), "fpcloud://localhost:8909");
+    /// assert!(AttachUrl::new("user@localhost", true).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`UrlError::Host`].
     pub fn new(authority: &str, tls: bool) -> Result<Self, UrlError> {
@@ -78,12 +106,30 @@ impl AttachUrl {
     }
 
     /// Host and port.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::AttachUrl;
+    ///
+    /// let url: AttachUrl = "fpcloud://localhost:8909/path".parse()?;
+    /// assert_eq!(url.authority(), "localhost:8909");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
     /// Where the first message is `PUT`: at the URL's path, or `/fp`.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::AttachUrl;
+    ///
+    /// let url: AttachUrl = "fpcloud://example.com".parse()?;
+    /// assert_eq!(url.gestalt(), "https://example.com/fp");
+    /// let url: AttachUrl = "fpcloud://example.com/sync".parse()?;
+    /// assert_eq!(url.gestalt(), "https://example.com/sync");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn gestalt(&self) -> String {
         let path = match self.path.as_str() {
@@ -95,6 +141,17 @@ impl AttachUrl {
 
     /// An endpoint that the server's gestalt names: a path, a path beside this one, or a whole URL.
     /// Whether it is encrypted is up to this URL unless it says so itself.
+    ///
+    /// ```
+    /// use firebrick_core::cloud::{AttachUrl, Protocol::WebSocket};
+    ///
+    /// let url: AttachUrl = "fpcloud://example.com/api/fp".parse()?;
+    /// assert_eq!(url.endpoint("/ws", WebSocket)?, "wss://example.com/ws");
+    /// assert_eq!(url.endpoint("ws", WebSocket)?, "wss://example.com/api/ws");
+    /// assert_eq!(url.endpoint("http://other/ws", WebSocket)?, "ws://other/ws");
+    /// assert!(url.endpoint("//other/ws", WebSocket).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`UrlError`] if it is none of these.

@@ -9,6 +9,31 @@ use crate::clock::{ClockError, EventSource, Graph};
 use crate::pail::{ShardSource, Tree};
 
 /// How much a [`Resolver`] may remember and take on.
+///
+/// ```
+/// use firebrick_core::merge::{Limits, Resolver};
+/// # use firebrick_core::clock::{Event, EventSource, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+/// #     let before = match parent {
+/// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+/// #         None => Tree::empty(),
+/// #     };
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+/// #     let data = Operation::Put { key, value };
+/// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+/// # };
+///
+/// let first = commit("a", "one", None)?; // key, value, parent
+/// let left = commit("b", "two", Some(first))?;
+/// let right = commit("c", "three", Some(first))?;
+/// let tight = Limits { events: 1, ..Limits::default() };
+/// assert!(Resolver::new(tight).resolve(&blocks, &blocks, &[left, right]).is_err());
+/// assert!(Resolver::new(Limits::default()).resolve(&blocks, &blocks, &[left, right]).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory kept between calls for the shape of the history and the last winners. A
@@ -39,6 +64,32 @@ impl Default for Limits {
 /// before: asking whether a late event is new means going through all that was written since.
 ///
 /// All of it can be forgotten at any time without changing a result.
+///
+/// ```
+/// use firebrick_core::merge::{Limits, Resolver};
+/// # use firebrick_core::clock::{Event, EventSource, Operation};
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+/// #     let before = match parent {
+/// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+/// #         None => Tree::empty(),
+/// #     };
+/// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+/// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+/// #     let data = Operation::Put { key, value };
+/// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+/// # };
+///
+/// let first = commit("a", "one", None)?; // key, value, parent
+/// let left = commit("b", "two", Some(first))?;
+/// let right = commit("c", "three", Some(first))?;
+/// let mut resolver = Resolver::new(Limits::default());
+/// let tree = resolver.resolve(&blocks, &blocks, &[left, right])?;
+/// assert!(tree.get(&blocks, "b")?.is_some() && tree.get(&blocks, "c")?.is_some());
+/// assert!(resolver.contains(&blocks, &[left, right], &first)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Resolver {
     pub(super) limits: Limits,
@@ -64,6 +115,14 @@ pub(super) struct Last {
 
 impl Resolver {
     /// A resolver that remembers nothing yet.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    ///
+    /// let frugal = Limits { memo_bytes: 1 << 20, ..Limits::default() };
+    /// let resolver = Resolver::new(frugal);
+    /// assert!(resolver.memory() < 1 << 20);
+    /// ```
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -78,6 +137,33 @@ impl Resolver {
     /// format's replay, of none the empty tree.
     ///
     /// The result holds its new shards in memory ([`Tree::unsaved`]).
+    ///
+    /// ```
+    /// use firebrick_core::pail::EMPTY_ROOT;
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// let merged = resolver.resolve(&blocks, &blocks, &[left, right])?;
+    /// assert_eq!(resolver.resolve(&blocks, &blocks, &[right, left])?.root(), merged.root());
+    /// assert_eq!(resolver.resolve(&blocks, &blocks, &[])?.root(), EMPTY_ROOT);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`MergeError`] if a block is missing or damaged, if the events are unrelated, or if more of
@@ -98,6 +184,34 @@ impl Resolver {
     /// If one of them holds a part of what is replayed, no shard of the result is missing as long as
     /// the ancestor's are in the source; else the result may share shards with a head's tree that
     /// were not looked at.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// # let state = Resolver::new(Limits::default()).resolve(&blocks, &blocks, &[left])?;
+    /// # let expected = Resolver::new(Limits::default()).resolve(&blocks, &blocks, &[left, right])?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// let known = [(&[left][..], &state)]; // a tree at hand, with its head
+    /// let merged = resolver.resolve_from(&blocks, &blocks, &[left, right], &known)?;
+    /// assert_eq!(merged.root(), expected.root());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::resolve`].
@@ -133,6 +247,31 @@ impl Resolver {
 
     /// Tells that `head` stands for `tree`. Its unsaved shards are then at hand where this state
     /// takes part in a merge.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// let tree = resolver.resolve(&blocks, &blocks, &[first])?;
+    /// resolver.remember(&[first], &tree);
+    /// blocks.remove(&first); // nobody needs to read it
+    /// assert_eq!(resolver.resolve(&blocks, &blocks, &[first])?.root(), tree.root());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remember(&mut self, head: &[Cid], tree: &Tree) {
         let heads = normal(head);
         self.trees.retain(|(known, _)| *known != heads);
@@ -146,6 +285,34 @@ impl Resolver {
     }
 
     /// Tells that all shards of the version `root` are stored, so that none need be held here.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// let tree = resolver.resolve(&blocks, &blocks, &[left, right])?;
+    /// let before = resolver.memory();
+    /// blocks.save(&tree);
+    /// resolver.saved(&tree.root());
+    /// assert!(resolver.memory() < before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn saved(&mut self, root: &Cid) {
         let last = self.last.iter_mut().map(|last| &mut last.tree);
         let trees = self.trees.iter_mut().map(|(_, tree)| tree);
@@ -155,11 +322,64 @@ impl Resolver {
     }
 
     /// Forgets everything.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// resolver.resolve(&blocks, &blocks, &[left, right])?;
+    /// let before = resolver.memory();
+    /// resolver.forget();
+    /// assert!(resolver.memory() < before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(&mut self) {
         *self = Self::new(self.limits);
     }
 
     /// About how many bytes of memory are in use.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// let before = resolver.memory();
+    /// resolver.resolve(&blocks, &blocks, &[left, right])?;
+    /// assert!(resolver.memory() > before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> usize {
         let trees = self.trees.iter().map(|(_, tree)| tree.unsaved_bytes());
@@ -167,6 +387,31 @@ impl Resolver {
     }
 
     /// [`clock::advance`](crate::clock::advance) with the help of what is remembered.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// assert_eq!(resolver.advance(&blocks, &[first], left)?, [left]);
+    /// assert_eq!(resolver.advance(&blocks, &[left], right)?, [left, right]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -183,6 +428,31 @@ impl Resolver {
 
     /// [`clock::join`](crate::clock::join) with the help of what is remembered.
     ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// assert_eq!(resolver.join(&blocks, &[first], &[left])?, [left]);
+    /// assert_eq!(resolver.join(&blocks, &[left], &[right])?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn join(
@@ -198,6 +468,31 @@ impl Resolver {
 
     /// [`clock::contains`](crate::clock::contains) with the help of what is remembered.
     ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// assert!(resolver.contains(&blocks, &[left], &first)?);
+    /// assert!(!resolver.contains(&blocks, &[left], &right)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn contains(
@@ -212,6 +507,30 @@ impl Resolver {
     }
 
     /// [`clock::difference`](crate::clock::difference) with the help of what is remembered.
+    ///
+    /// ```
+    /// use firebrick_core::merge::{Limits, Resolver};
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let commit = |key: &str, text: &str, parent: Option<Cid>| {
+    /// #     let before = match parent {
+    /// #         Some(parent) => Tree::at(blocks.event(&parent)?.root),
+    /// #         None => Tree::empty(),
+    /// #     };
+    /// #     let (key, value) = (key.to_owned(), Cid::of(Codec::DagCbor, text.as_bytes()));
+    /// #     let tree = blocks.save(&before.put(&blocks, &key, value)?);
+    /// #     let data = Operation::Put { key, value };
+    /// #     Ok::<Cid, firebrick_core::merge::MergeError>(blocks.add(Event::new(data, tree.root(), parent)))
+    /// # };
+    ///
+    /// let first = commit("a", "one", None)?; // key, value, parent
+    /// let left = commit("b", "two", Some(first))?;
+    /// let right = commit("c", "three", Some(first))?;
+    /// let mut resolver = Resolver::new(Limits::default());
+    /// assert_eq!(resolver.difference(&blocks, &[left, right], &[left])?, [right]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As there.
