@@ -17,6 +17,12 @@ use crate::cbor::{CborError, Reader, Token, Writer};
 use crate::cid::{self, Cid, CidError};
 
 /// Why bytes are not a CAR of this format.
+///
+/// ```
+/// use firebrick_core::car::{CarError, CarReader};
+/// let error = CarReader::new("\u{11}too short".into()).unwrap_err();
+/// assert_eq!(error, CarError::Truncated(1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CarError {
@@ -46,6 +52,15 @@ pub enum CarError {
 }
 
 /// Writes a CAR.
+///
+/// ```
+/// use firebrick_core::{Block, car, cid::Codec};
+/// let blocks = ["one", "two"].map(|text| Block::new(Codec::Raw, text));
+/// let bytes = car::encode(&[blocks[1].cid], &blocks);
+/// let read: Vec<Block> = car::CarReader::new(bytes.into())?.collect::<Result<_, _>>()?;
+/// assert_eq!(read, blocks);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn encode<'a>(roots: &[Cid], blocks: impl IntoIterator<Item = &'a Block>) -> Vec<u8> {
     let mut header = Writer::with_capacity(17 + 41 * roots.len());
@@ -77,6 +92,13 @@ pub(crate) fn write_section_head(out: &mut Vec<u8>, cid: &Cid, len: usize) {
 }
 
 /// What a block adds to the length of a CAR.
+///
+/// ```
+/// use firebrick_core::{Block, car, cid::Codec};
+/// let block = Block::new(Codec::Raw, "content");
+/// let (empty, one) = (car::encode(&[], []), car::encode(&[], [&block]));
+/// assert_eq!(one.len(), empty.len() + car::section_len(&block));
+/// ```
 #[must_use]
 pub fn section_len(block: &Block) -> usize {
     let length = cid::BINARY_LEN + block.bytes.len();
@@ -93,6 +115,18 @@ fn write_varint(out: &mut Vec<u8>, mut value: usize) {
 }
 
 /// Reads a CAR block by block without copying; the iterator ends after the first error.
+///
+/// ```
+/// use firebrick_core::{Block, car, cid::Codec};
+/// # let blocks = ["one", "two"].map(|text| Block::new(Codec::Raw, text));
+/// # let bytes = car::encode(&[], &blocks);
+/// let mut sizes = Vec::new();
+/// for block in car::CarReader::new(bytes.into())? {
+///     sizes.push(block?.bytes.len());
+/// }
+/// assert_eq!(sizes, [3, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CarReader {
     bytes: Bytes,
@@ -104,6 +138,14 @@ pub struct CarReader {
 
 impl CarReader {
     /// Reads the header.
+    ///
+    /// ```
+    /// use firebrick_core::car;
+    /// let reader = car::CarReader::new(car::encode(&[], []).into())?;
+    /// assert_eq!(reader.count(), 0);
+    /// assert!(car::CarReader::new("not a CAR".into()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CarError`] if it is not one of version 1.
@@ -121,6 +163,16 @@ impl CarReader {
     }
 
     /// Leaves out the check of each block's hash, for bytes that were checked as a whole.
+    ///
+    /// ```
+    /// use firebrick_core::{Block, car, cid::Codec};
+    /// # let mut bytes = car::encode(&[], [&Block::new(Codec::Raw, "content")]);
+    /// *bytes.last_mut().unwrap() ^= 1; // the block's last byte
+    /// let reader = car::CarReader::new(bytes.into())?;
+    /// assert!(reader.clone().all(|block| block.is_err()));
+    /// assert!(reader.trusting().all(|block| block.is_ok()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn trusting(self) -> Self {
         Self {
@@ -131,6 +183,18 @@ impl CarReader {
 
     /// Goes on behind a block whose hash is wrong. The error is still yielded; errors that leave no
     /// way to find the next block still end the iteration.
+    ///
+    /// ```
+    /// use firebrick_core::{Block, car, cid::Codec};
+    /// let [one, two] = ["one", "two"].map(|text| Block::new(Codec::Raw, text));
+    /// let mut bytes = car::encode(&[], [&one, &two]);
+    /// let before_two = bytes.len() - car::section_len(&two);
+    /// bytes[before_two - 1] ^= 1; // the last byte of `one`
+    /// let mut reader = car::CarReader::new(bytes.into())?.surviving();
+    /// assert_eq!(reader.next(), Some(Err(car::CarError::Hash(one.cid))));
+    /// assert_eq!(reader.next(), Some(Ok(two)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn surviving(self) -> Self {
         Self {
@@ -140,12 +204,31 @@ impl CarReader {
     }
 
     /// The roots.
+    ///
+    /// ```
+    /// use firebrick_core::{Cid, car, cid::Codec};
+    /// let root = Cid::of(Codec::Raw, b"content");
+    /// let reader = car::CarReader::new(car::encode(&[root], []).into())?;
+    /// assert_eq!(reader.roots(), [root]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn roots(&self) -> &[Cid] {
         &self.roots
     }
 
     /// Where the next block's section begins.
+    ///
+    /// ```
+    /// use firebrick_core::{Block, car, cid::Codec};
+    /// # let block = Block::new(Codec::Raw, "content");
+    /// # let bytes = car::encode(&[], [&block]);
+    /// let mut reader = car::CarReader::new(bytes.into())?;
+    /// let start = reader.position(); // behind the header
+    /// reader.next();
+    /// assert_eq!(reader.position(), start + car::section_len(&block));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn position(&self) -> usize {
         self.at

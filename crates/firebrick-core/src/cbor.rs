@@ -32,7 +32,24 @@ pub use ser::to_vec;
 pub use value::Value;
 
 /// How deeply lists and maps may be nested, in both directions.
+///
+/// ```
+/// use firebrick_core::cbor::{self, CborError, MAX_DEPTH, Value};
+/// let mut deep = Value::Null;
+/// for _ in 0..MAX_DEPTH {
+///     deep = vec![deep].into();
+/// }
+/// assert!(cbor::to_vec(&deep).is_ok());
+/// assert_eq!(cbor::to_vec(&[deep]), Err(CborError::TooDeep(MAX_DEPTH)));
+/// ```
 pub const MAX_DEPTH: usize = 256;
 
 /// The greatest integer that a JavaScript number holds exactly, 2^53 − 1.
+///
+/// ```
+/// use firebrick_core::cbor::{MAX_SAFE_INTEGER, Value};
+/// let greatest = MAX_SAFE_INTEGER as f64;
+/// assert_eq!(Value::from(greatest), Value::Int(MAX_SAFE_INTEGER.into()));
+/// assert_eq!(Value::from(greatest + 1.0), Value::Float(greatest + 1.0));
+/// ```
 pub const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;

@@ -21,9 +21,24 @@ pub use decode::decode;
 pub use sortable::{from_sortable, to_sortable};
 
 /// How deeply lists in a key may be nested.
+///
+/// ```
+/// use firebrick_core::charwise::{self, CharwiseError, MAX_DEPTH};
+/// let nested = |depth| "K".repeat(depth) + &"!".repeat(depth);
+/// assert!(charwise::decode(&nested(MAX_DEPTH)).is_ok());
+/// assert_eq!(charwise::decode(&nested(MAX_DEPTH + 1)), Err(CharwiseError::TooDeep));
+/// ```
 pub const MAX_DEPTH: usize = crate::cbor::MAX_DEPTH;
 
 /// Why something cannot be an index key.
+///
+/// ```
+/// use firebrick_core::cbor::Value;
+/// use firebrick_core::charwise::{self, CharwiseError, Key};
+/// let map: Value = [("a", 1)].into_iter().collect();
+/// assert_eq!(Key::try_from(&map), Err(CharwiseError::Kind("a map")));
+/// assert_eq!(charwise::decode("?"), Err(CharwiseError::NotAKey));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CharwiseError {
@@ -39,6 +54,14 @@ pub enum CharwiseError {
 }
 
 /// An index key.
+///
+/// ```
+/// use firebrick_core::{cbor::Value, charwise::Key};
+/// let key = Key::try_from(&Value::from("sea"))?;
+/// assert_eq!(key, Key::Text("sea".into()));
+/// assert_eq!(Value::from(&Key::List(vec![1.5.into()])), vec![1.5.into()].into());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Key {
     /// `null`.
@@ -57,6 +80,14 @@ pub enum Key {
 
 impl Key {
     /// Whether JavaScript takes it as true.
+    ///
+    /// ```
+    /// use firebrick_core::charwise::Key;
+    /// assert!(Key::from("0").is_truthy());
+    /// assert!(Key::List(Vec::new()).is_truthy());
+    /// assert!(!Key::from(0.0).is_truthy());
+    /// assert!(!Key::from("").is_truthy());
+    /// ```
     #[must_use]
     pub fn is_truthy(&self) -> bool {
         match self {
@@ -135,6 +166,13 @@ impl From<&Key> for Value {
 }
 
 /// The text of a key.
+///
+/// ```
+/// use firebrick_core::charwise::{Key, encode};
+/// assert_eq!(encode(&Key::Null), "A");
+/// assert_eq!(encode(&Key::from("sea")), "Jsea");
+/// assert_eq!(encode(&Key::List(vec!["a".into(), true.into()])), "KJa\"C!");
+/// ```
 #[must_use]
 pub fn encode(key: &Key) -> String {
     let mut out = String::new();
@@ -143,6 +181,17 @@ pub fn encode(key: &Key) -> String {
 }
 
 /// The bounds of the keys that `prefix` selects, both inclusive: lists that go on with a number ≥ 0.
+///
+/// ```
+/// use firebrick_core::charwise::{self, Key};
+/// let (low, high) = charwise::prefix_bounds(&["sea".into()]);
+/// let inside = |key: Vec<Key>| {
+///     let key = charwise::encode(&key.into());
+///     charwise::cmp(&low, &key).is_le() && charwise::cmp(&key, &high).is_le()
+/// };
+/// assert!(inside(vec!["sea".into(), 3.0.into()]));
+/// assert!(!inside(vec!["sky".into(), 3.0.into()]));
+/// ```
 #[must_use]
 pub fn prefix_bounds(prefix: &[Key]) -> (String, String) {
     let bound = |last: f64| {
@@ -154,6 +203,13 @@ pub fn prefix_bounds(prefix: &[Key]) -> (String, String) {
 }
 
 /// Compares encoded keys, or any texts, as JavaScript does: by UTF-16 code units.
+///
+/// ```
+/// use firebrick_core::charwise::cmp;
+/// assert!(cmp("a", "b").is_lt());
+/// assert!(cmp("😀", "\u{fffd}").is_lt()); // by UTF-16 code units
+/// assert!("😀" > "\u{fffd}"); // by characters
+/// ```
 #[must_use]
 pub fn cmp(a: &str, b: &str) -> Ordering {
     let pair = a.bytes().zip(b.bytes()).find(|(x, y)| x != y);

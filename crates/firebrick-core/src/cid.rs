@@ -13,6 +13,11 @@ use data_encoding::{Encoding, Specification};
 use sha2::{Digest, Sha256};
 
 /// Length of the binary form in bytes.
+///
+/// ```
+/// use firebrick_core::cid::{BINARY_LEN, Cid, Codec};
+/// assert_eq!(Cid::of(Codec::Raw, b"content").to_bytes().len(), BINARY_LEN);
+/// ```
 pub const BINARY_LEN: usize = 36;
 
 /// A CIDv1 with a sha2-256 multihash: the name of a block or of a whole CAR.
@@ -34,6 +39,14 @@ pub struct Cid {
 }
 
 /// What a CID's bytes are.
+///
+/// ```
+/// use firebrick_core::{cid::Codec, document};
+/// let block = document::encode("one", &serde_json::json!({}))?;
+/// assert_eq!(block.cid.codec(), Codec::DagCbor);
+/// assert_eq!(Codec::DagCbor as u8, 0x71);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Codec {
@@ -48,6 +61,12 @@ pub enum Codec {
 impl Codec {
     /// The codec with this multicodec number.
     ///
+    /// ```
+    /// use firebrick_core::cid::{CidError, Codec};
+    /// assert_eq!(Codec::from_number(0x55), Ok(Codec::Raw));
+    /// assert_eq!(Codec::from_number(0x70), Err(CidError::Codec(0x70)));
+    /// ```
+    ///
     /// # Errors
     /// [`CidError::Codec`] for any other number.
     pub fn from_number(number: u8) -> Result<Self, CidError> {
@@ -61,6 +80,13 @@ impl Codec {
 }
 
 /// Why bytes or text are not a CID of this format.
+///
+/// ```
+/// use firebrick_core::cid::{Cid, CidError};
+/// assert_eq!("hello".parse::<Cid>(), Err(CidError::Text));
+/// assert_eq!(Cid::from_bytes(&[1; 35]), Err(CidError::Length(35)));
+/// assert_eq!(CidError::Length(35).to_string(), "a CID has 36 bytes, not 35");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CidError {
@@ -80,6 +106,14 @@ pub enum CidError {
 
 impl Cid {
     /// The CID of `data`.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// assert_eq!(cid, Cid::of(Codec::Raw, b"content"));
+    /// assert_ne!(cid, Cid::of(Codec::Raw, b"other content"));
+    /// assert_ne!(cid, Cid::of(Codec::DagCbor, b"content"));
+    /// ```
     #[must_use]
     pub fn of(codec: Codec, data: &[u8]) -> Self {
         Self {
@@ -89,30 +123,62 @@ impl Cid {
     }
 
     /// A CID from its parts.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let raw = Cid::of(Codec::Raw, b"content");
+    /// let car = Cid::from_digest(Codec::Car, *raw.digest());
+    /// assert_eq!(car, Cid::of(Codec::Car, b"content"));
+    /// ```
     #[must_use]
     pub const fn from_digest(codec: Codec, digest: [u8; 32]) -> Self {
         Self { codec, digest }
     }
 
     /// The codec.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// assert_eq!(Cid::of(Codec::Car, b"content").codec(), Codec::Car);
+    /// ```
     #[must_use]
     pub const fn codec(&self) -> Codec {
         self.codec
     }
 
     /// The sha2-256 digest.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let digest = *Cid::of(Codec::Raw, b"").digest();
+    /// assert_eq!(digest[..4], [0xe3, 0xb0, 0xc4, 0x42]); // SHA-256 of nothing
+    /// ```
     #[must_use]
     pub const fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
     /// Whether `data` has this CID.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// assert!(cid.matches(b"content"));
+    /// assert!(!cid.matches(b"changed"));
+    /// ```
     #[must_use]
     pub fn matches(&self, data: &[u8]) -> bool {
         Self::of(self.codec, data) == *self
     }
 
     /// The binary form.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let bytes = Cid::from_digest(Codec::Raw, [7; 32]).to_bytes();
+    /// assert_eq!(bytes[..4], [0x01, 0x55, 0x12, 0x20]);
+    /// assert_eq!(bytes[4..], [7; 32]);
+    /// ```
     #[must_use]
     pub fn to_bytes(&self) -> [u8; BINARY_LEN] {
         let mut out = [0; BINARY_LEN];
@@ -122,6 +188,13 @@ impl Cid {
     }
 
     /// Reads the binary form; `bytes` must be exactly one CID.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, CidError, Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// assert_eq!(Cid::from_bytes(&cid.to_bytes()), Ok(cid));
+    /// assert_eq!(Cid::from_bytes(&[1; 36]), Err(CidError::Kind));
+    /// ```
     ///
     /// # Errors
     /// [`CidError`] if the bytes are anything but a CIDv1 with sha2-256 and a known codec.
@@ -150,6 +223,14 @@ impl Cid {
     ///
     /// Digits sort before letters in text although they stand for greater values, so this is not
     /// the order of the binary form.
+    ///
+    /// ```
+    /// use firebrick_core::cid::{Cid, Codec};
+    /// let [a, b] = [[0; 32], [31; 32]].map(|digest| Cid::from_digest(Codec::Raw, digest));
+    /// assert!(a < b); // by bytes
+    /// assert!(a.cmp_text(&b).is_gt()); // by text: a letter in `a`, a digit in `b`
+    /// assert!(a.to_string() > b.to_string());
+    /// ```
     #[must_use]
     pub fn cmp_text(&self, other: &Self) -> Ordering {
         // Nearly always the first eight bytes of the digests decide.

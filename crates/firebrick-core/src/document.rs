@@ -20,18 +20,58 @@ use crate::cid::Codec;
 use crate::number;
 
 /// The id that holds the document of the genesis event (format §4.4). Plain text, not a real CID.
+///
+/// ```
+/// use firebrick_core::document::{self, GENESIS_KEY};
+/// assert!(document::check_id(GENESIS_KEY).is_ok());
+/// assert!(GENESIS_KEY.contains("fireproofgenesis"));
+/// ```
 pub const GENESIS_KEY: &str = "baembeiarootfireproofgenesisblockaaaafireproofgenesisblocka";
 
 /// The longest id in bytes.
+///
+/// ```
+/// use firebrick_core::document::{self, DocumentError, MAX_ID_BYTES};
+/// assert!(document::check_id(&"x".repeat(MAX_ID_BYTES)).is_ok());
+/// let longer = "x".repeat(MAX_ID_BYTES + 1);
+/// assert_eq!(document::check_id(&longer), Err(DocumentError::IdTooLong(4097)));
+/// ```
 pub const MAX_ID_BYTES: usize = 4096;
 
 /// The largest document block in bytes. The format has no limit; this one bounds memory.
+///
+/// ```
+/// use firebrick_core::document::{self, DocumentError, MAX_DOCUMENT_BYTES};
+/// let large = serde_json::json!({"text": "x".repeat(MAX_DOCUMENT_BYTES)});
+/// let refused = document::encode("a", &large);
+/// assert!(matches!(refused, Err(DocumentError::TooLarge { bytes }) if bytes > MAX_DOCUMENT_BYTES));
+/// ```
 pub const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 
 /// How deeply a document's lists and maps may be nested, its own map included.
+///
+/// ```
+/// use firebrick_core::cbor::Value;
+/// use firebrick_core::document::{self, MAX_DOCUMENT_DEPTH};
+/// let mut deep = Value::Null;
+/// for _ in 1..MAX_DOCUMENT_DEPTH {
+///     deep = vec![deep].into();
+/// }
+/// let nested = |value| [("deep", value)].into_iter().collect::<Value>();
+/// assert!(document::encode("a", &nested(deep.clone())).is_ok());
+/// assert!(document::encode("a", &nested(vec![deep].into())).is_err());
+/// ```
 pub const MAX_DOCUMENT_DEPTH: usize = crate::cbor::MAX_DEPTH - 1;
 
 /// The block of every deleted document, `{del: true}`.
+///
+/// ```
+/// use firebrick_core::{cbor::Value, document};
+/// let block = &*document::TOMBSTONE;
+/// assert!(document::is_tombstone(&block.bytes));
+/// assert_eq!(document::decode::<Value>(&block.bytes)?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub static TOMBSTONE: LazyLock<Block> =
     LazyLock::new(|| Block::new(Codec::DagCbor, Bytes::from_static(TOMBSTONE_BYTES)));
 
@@ -39,6 +79,15 @@ const TOMBSTONE_BYTES: &[u8] = b"\xa1\x63del\xf5";
 const PREFIX: &[u8] = b"\xa1\x63doc";
 
 /// Why something cannot be a document.
+///
+/// ```
+/// use firebrick_core::document::{self, DocumentError};
+/// assert_eq!(document::encode("a", &5), Err(DocumentError::NotAMap));
+/// match document::check_id("naïve") {
+///     Err(DocumentError::IdCharacter { character, at }) => assert_eq!((character, at), ('ï', 2)),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
@@ -82,6 +131,15 @@ pub enum DocumentError {
 /// whose text is the id stays a number. `None` becomes null, a NaN as a map entry is left out
 /// (format §4.3).
 ///
+/// ```
+/// use firebrick_core::{cbor::Value, document};
+/// let block = document::encode("one", &serde_json::json!({"_id": "other", "n": 1}))?;
+/// let stored: Option<Value> = document::decode(&block.bytes)?;
+/// let expected = serde_json::json!({"_id": "one", "n": 1});
+/// assert_eq!(stored.map(|stored| stored.to_json()), Some(expected));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`DocumentError`] for an id outside [`check_id`], for values that cannot be stored (NaN in a
 /// list, infinities), and beyond the limits of size and depth.
@@ -98,6 +156,17 @@ pub fn encode<T: Serialize + ?Sized>(id: &str, document: &T) -> Result<Block, Do
 
 /// Encodes a document under its own `_id`, or under the id that `generate` makes if it has none
 /// (missing, null or empty). Returns the id too.
+///
+/// ```
+/// use firebrick_core::document;
+/// use serde_json::json;
+/// let (id, _) = document::encode_own(&json!({"_id": "one"}), || "made".into())?;
+/// assert_eq!(id, "one");
+/// let (id, block) = document::encode_own(&json!({"n": 1}), || "made".into())?;
+/// assert_eq!(id, "made");
+/// assert_eq!(block, document::encode("made", &json!({"n": 1}))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`encode`], and [`DocumentError::IdKind`].
@@ -123,6 +192,15 @@ pub fn encode_own<T: Serialize + ?Sized>(
 }
 
 /// The `_id` that a document brings along: `None` if it is missing, null or empty.
+///
+/// ```
+/// use firebrick_core::document::split_id;
+/// use serde_json::json;
+/// assert_eq!(split_id(&json!({"_id": "one", "n": 1}))?.as_deref(), Some("one"));
+/// assert_eq!(split_id(&json!({"_id": 5}))?.as_deref(), Some("5"));
+/// assert_eq!(split_id(&json!({"n": 1}))?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`encode_own`].
@@ -165,6 +243,19 @@ fn id_of(encoded: &[u8]) -> Result<Option<String>, DocumentError> {
 
 /// Reads a document block; `None` for a tombstone. The type gets all fields, `_id` included.
 ///
+/// ```
+/// use firebrick_core::document;
+/// #[derive(serde::Deserialize)]
+/// struct Task<'a> {
+///     _id: &'a str,
+///     done: bool,
+/// }
+/// let block = document::encode("one", &serde_json::json!({"done": true}))?;
+/// let task: Task = document::decode(&block.bytes)?.expect("not a tombstone");
+/// assert_eq!((task._id, task.done), ("one", true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`DocumentError`] if the block is something else or the type does not take it.
 pub fn decode<'de, T: Deserialize<'de>>(block: &'de [u8]) -> Result<Option<T>, DocumentError> {
@@ -183,6 +274,15 @@ pub fn decode<'de, T: Deserialize<'de>>(block: &'de [u8]) -> Result<Option<T>, D
 
 /// The encoded map of fields in a document block that is not a tombstone, unchecked.
 ///
+/// ```
+/// use firebrick_core::{cbor, document};
+/// let block = document::encode("one", &serde_json::json!({"n": 1}))?;
+/// let fields: cbor::Value = cbor::from_slice(document::fields_of(&block.bytes)?)?;
+/// assert_eq!(fields["n"], 1.into());
+/// assert!(document::fields_of(b"something else").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`DocumentError::NotADocument`] if the block does not begin like one.
 pub fn fields_of(block: &[u8]) -> Result<&[u8], DocumentError> {
@@ -192,12 +292,26 @@ pub fn fields_of(block: &[u8]) -> Result<&[u8], DocumentError> {
 }
 
 /// Whether the block is the tombstone.
+///
+/// ```
+/// use firebrick_core::document::{TOMBSTONE, encode, is_tombstone};
+/// assert!(is_tombstone(&TOMBSTONE.bytes));
+/// assert!(!is_tombstone(&encode("one", &serde_json::json!({"del": true}))?.bytes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn is_tombstone(block: &[u8]) -> bool {
     block == TOMBSTONE_BYTES
 }
 
 /// Whether a text can be a document id: printable ASCII, 1 to [`MAX_ID_BYTES`] bytes.
+///
+/// ```
+/// use firebrick_core::document::{DocumentError, check_id};
+/// assert!(check_id("task 1").is_ok());
+/// assert_eq!(check_id(""), Err(DocumentError::EmptyId));
+/// assert!(check_id("two\nlines").is_err());
+/// ```
 ///
 /// # Errors
 /// [`DocumentError`] says what is wrong.
@@ -216,6 +330,13 @@ pub fn check_id(id: &str) -> Result<(), DocumentError> {
 
 /// An id for a document that has none: a UUIDv7 of the Unix time in milliseconds and random bytes,
 /// so ids sort by time.
+///
+/// ```
+/// use firebrick_core::document::generate_id;
+/// let id = generate_id(0x0123_4567_89ab, [0xcd; 10]);
+/// assert_eq!(id, "01234567-89ab-7cdc-bdcd-cdcdcdcdcdcd");
+/// assert!(id < generate_id(0x0123_4567_89ac, [0; 10]));
+/// ```
 #[must_use]
 pub fn generate_id(unix_ms: u64, random: [u8; 10]) -> String {
     let [_, _, time @ ..] = unix_ms.to_be_bytes();

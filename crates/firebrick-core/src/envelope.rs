@@ -12,14 +12,36 @@ use crate::cbor::{self, Writer};
 use crate::keys::{Key, KeyId, Keys};
 
 /// Length of a nonce.
+///
+/// ```
+/// use firebrick_core::envelope::{IV_LEN, iv};
+/// assert_eq!(iv(b"content").len(), IV_LEN);
+/// ```
 pub const IV_LEN: usize = 12;
 
 const TAG_LEN: usize = 16;
 
 /// What an envelope adds to the plain bytes, at most.
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// let sealed = envelope::seal(b"content", &Key::generate([7; 32]));
+/// assert!(sealed.len() <= b"content".len() + envelope::AROUND_LEN);
+/// ```
 pub const AROUND_LEN: usize = TAG_LEN + 80;
 
 /// Why an envelope cannot be opened.
+///
+/// ```
+/// use firebrick_core::envelope::{self, EnvelopeError};
+/// # use firebrick_core::keys::Key;
+/// let [key, other] = [1, 2].map(|byte| Key::generate([byte; 32]));
+/// let sealed = envelope::seal(b"content", &key);
+/// match envelope::open(&sealed, &other) {
+///     Err(EnvelopeError::UnknownKey { key_id }) => assert_eq!(key_id, key.key_id()),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
@@ -41,12 +63,24 @@ pub enum EnvelopeError {
 }
 
 /// The nonce for these plain bytes: their multihash folded into 12 bytes.
+///
+/// ```
+/// use firebrick_core::envelope::iv;
+/// assert_eq!(iv(b"content"), iv(b"content"));
+/// assert_ne!(iv(b"content"), iv(b"other content"));
+/// ```
 #[must_use]
 pub fn iv(plain: &[u8]) -> [u8; IV_LEN] {
     iv_of(&Sha256::digest(plain).into())
 }
 
 /// The nonce for plain bytes with this SHA-256 digest, such as that of a CAR's name.
+///
+/// ```
+/// use firebrick_core::{Cid, cid::Codec, envelope};
+/// let name = Cid::of(Codec::Car, b"content");
+/// assert_eq!(envelope::iv_of(name.digest()), envelope::iv(b"content"));
+/// ```
 #[must_use]
 pub fn iv_of(digest: &[u8; 32]) -> [u8; IV_LEN] {
     let mut iv = [0; IV_LEN];
@@ -57,6 +91,15 @@ pub fn iv_of(digest: &[u8; 32]) -> [u8; IV_LEN] {
 }
 
 /// Encrypts plain CAR bytes.
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// let key = Key::generate([7; 32]);
+/// let sealed = envelope::seal(b"content", &key);
+/// assert_eq!(sealed, envelope::seal(b"content", &key)); // each time the same
+/// assert_eq!(envelope::open(&sealed, &key)?, "content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn seal(plain: &[u8], key: &Key) -> Vec<u8> {
     seal_with_iv(plain, key, &iv(plain))
@@ -64,6 +107,14 @@ pub fn seal(plain: &[u8], key: &Key) -> Vec<u8> {
 
 /// Encrypts with a nonce of the caller's choice, which must never be used for other content.
 /// Readers that check nonces refuse the result, see [`open_any_iv`].
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// let key = Key::generate([7; 32]);
+/// let sealed = envelope::seal_with_iv(b"content", &key, &[9; 12]);
+/// assert_eq!(envelope::open_any_iv(&sealed, &key)?, "content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn seal_with_iv(plain: &[u8], key: &Key, iv: &[u8; IV_LEN]) -> Vec<u8> {
     let mut out = Vec::with_capacity(plain.len() + AROUND_LEN);
@@ -72,6 +123,14 @@ pub fn seal_with_iv(plain: &[u8], key: &Key, iv: &[u8; IV_LEN]) -> Vec<u8> {
 }
 
 /// [`seal_with_iv`] for plain bytes that lie in several places; the envelope is appended to `out`.
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// let key = Key::generate([7; 32]);
+/// let mut sealed = Vec::new();
+/// envelope::seal_parts_with_iv(&[b"con", b"tent"], &key, &[9; 12], &mut sealed);
+/// assert_eq!(sealed, envelope::seal_with_iv(b"content", &key, &[9; 12]));
+/// ```
 pub fn seal_parts_with_iv(parts: &[&[u8]], key: &Key, iv: &[u8; IV_LEN], out: &mut Vec<u8>) {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let mut writer = Writer::from(std::mem::take(out));
@@ -94,6 +153,18 @@ pub fn seal_parts_with_iv(parts: &[&[u8]], key: &Key, iv: &[u8; IV_LEN], out: &m
 
 /// Decrypts an envelope and checks that the nonce belongs to the content.
 ///
+/// ```
+/// use firebrick_core::envelope::{self, EnvelopeError};
+/// # use firebrick_core::keys::Key;
+/// # let key = Key::generate([7; 32]);
+/// let mut sealed = envelope::seal(b"content", &key);
+/// assert_eq!(envelope::open(&sealed, &key)?, "content");
+/// let at = sealed.iter().position(|byte| *byte == b'v').unwrap() + 2;
+/// sealed[at] ^= 1; // the nonce
+/// assert_eq!(envelope::open(&sealed, &key), Err(EnvelopeError::Tampered));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`EnvelopeError`] says what is wrong.
 pub fn open(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
@@ -109,6 +180,16 @@ pub fn open(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, Envel
 
 /// Decrypts an envelope whatever its nonce is, for ledgers written with `ivHash=random`.
 ///
+/// ```
+/// use firebrick_core::envelope::{self, EnvelopeError};
+/// # use firebrick_core::keys::Key;
+/// # let key = Key::generate([7; 32]);
+/// let sealed = envelope::seal_with_iv(b"content", &key, &[9; 12]);
+/// assert_eq!(envelope::open(&sealed, &key), Err(EnvelopeError::IvMismatch));
+/// assert_eq!(envelope::open_any_iv(&sealed, &key)?, "content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`EnvelopeError`] says what is wrong.
 pub fn open_any_iv(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes, EnvelopeError> {
@@ -118,6 +199,15 @@ pub fn open_any_iv(envelope: &[u8], keys: &(impl Keys + ?Sized)) -> Result<Bytes
 }
 
 /// [`open_any_iv`] into a buffer, which is replaced.
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// # let key = Key::generate([7; 32]);
+/// let mut plain = b"from before".to_vec();
+/// envelope::open_any_iv_into(&envelope::seal(b"content", &key), &key, &mut plain)?;
+/// assert_eq!(plain, b"content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`EnvelopeError`] says what is wrong.
@@ -130,6 +220,15 @@ pub fn open_any_iv_into(
 }
 
 /// Which key an envelope needs.
+///
+/// ```
+/// use firebrick_core::{envelope, keys::Key};
+/// let key = Key::generate([7; 32]);
+/// let sealed = envelope::seal(b"content", &key);
+/// assert_eq!(envelope::key_id_of(&sealed)?, key.key_id());
+/// assert!(envelope::key_id_of(b"content").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`EnvelopeError::NotAnEnvelope`] if the bytes are not one.

@@ -6,6 +6,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 
 /// The four stores of a ledger's data or of its indexes, each by its URL.
+///
+/// ```
+/// use firebrick_core::urls::{StoreUrl, StoreUrls, UrlOptions, store_urls};
+/// let urls: StoreUrls = store_urls("one", &UrlOptions::default()).data;
+/// for (url, store) in [(&urls.car, "car"), (&urls.file, "file"), (&urls.wal, "wal")] {
+///     assert_eq!(StoreUrl::parse(url).get("store"), Some(store));
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoreUrls {
     /// CARs.
@@ -19,6 +27,13 @@ pub struct StoreUrls {
 }
 
 /// All stores of a ledger.
+///
+/// ```
+/// use firebrick_core::urls::{LedgerUrls, StoreUrl, UrlOptions, store_urls};
+/// let urls: LedgerUrls = store_urls("one", &UrlOptions::default());
+/// assert_eq!(StoreUrl::parse(&urls.data.car).get("index"), None);
+/// assert_eq!(StoreUrl::parse(&urls.idx.car).get("index"), Some("idx"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LedgerUrls {
     /// The documents.
@@ -28,6 +43,15 @@ pub struct LedgerUrls {
 }
 
 /// URLs for single stores, in the place of the base URL.
+///
+/// ```
+/// use firebrick_core::urls::{StoreOverrides, UrlOptions, store_urls};
+/// let data = StoreOverrides { car: Some("memory://cars".into()), ..StoreOverrides::default() };
+/// let urls = store_urls("one", &UrlOptions { data, ..UrlOptions::default() });
+/// assert!(urls.data.car.starts_with("memory://cars?"));
+/// assert!(urls.data.file.starts_with("memory://cars?")); // where the CARs are
+/// assert!(!urls.data.meta.starts_with("memory://cars?"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoreOverrides {
@@ -42,6 +66,14 @@ pub struct StoreOverrides {
 }
 
 /// Where a ledger is.
+///
+/// ```
+/// use firebrick_core::urls::{UrlOptions, store_urls};
+/// let options = UrlOptions { base: "memory://here".into(), ..UrlOptions::default() };
+/// let urls = store_urls("one", &options);
+/// assert!(urls.data.wal.starts_with("memory://here?"));
+/// assert!(urls.idx.meta.starts_with("memory://here?"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UrlOptions {
@@ -64,6 +96,14 @@ pub fn default_key_name(ledger: &str, store: &str) -> String {
 }
 
 /// The eight store URLs of a ledger.
+///
+/// ```
+/// use firebrick_core::urls::{UrlOptions, store_urls};
+/// let options = UrlOptions { base: "file:///data".into(), ..UrlOptions::default() };
+/// let urls = store_urls("one", &options);
+/// assert_eq!(urls.data.meta, "file:///data?name=one&store=meta&storekey=%40one-meta%40");
+/// assert!(urls.idx.meta.ends_with("&storekey=%40one-meta-idx%40"));
+/// ```
 #[must_use]
 pub fn store_urls(name: &str, options: &UrlOptions) -> LedgerUrls {
     let base = options.base.as_str();
@@ -130,6 +170,13 @@ fn url(base: &str, name: &str, store: &str, index: Option<&str>) -> String {
 }
 
 /// A URL whose parameters can be read and set. The rest stays as it is.
+///
+/// ```
+/// use firebrick_core::urls::StoreUrl;
+/// let mut url = StoreUrl::parse("file:///data?z=1");
+/// url.default("name", "my db");
+/// assert_eq!(url.to_string(), "file:///data?name=my%20db&z=1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl {
     path: String,
@@ -138,6 +185,13 @@ pub struct StoreUrl {
 
 impl StoreUrl {
     /// Splits a URL. Of a repeated parameter the last counts.
+    ///
+    /// ```
+    /// use firebrick_core::urls::StoreUrl;
+    /// let url = StoreUrl::parse("file:///data?name=my+db&x=1&x=2#end");
+    /// assert_eq!(url.get("name"), Some("my db"));
+    /// assert_eq!(url.get("x"), Some("2"));
+    /// ```
     #[must_use]
     pub fn parse(url: &str) -> Self {
         let url = url.split_once('#').map_or(url, |(url, _)| url);
@@ -157,18 +211,38 @@ impl StoreUrl {
     }
 
     /// Everything before the parameters.
+    ///
+    /// ```
+    /// use firebrick_core::urls::StoreUrl;
+    /// assert_eq!(StoreUrl::parse("file:///data?name=one").path(), "file:///data");
+    /// ```
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
     /// A parameter.
+    ///
+    /// ```
+    /// use firebrick_core::urls::StoreUrl;
+    /// let url = StoreUrl::parse("file:///data?storekey=%40one%40");
+    /// assert_eq!(url.get("storekey"), Some("@one@"));
+    /// assert_eq!(url.get("name"), None);
+    /// ```
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.parameters.get(key).map(String::as_str)
     }
 
     /// Sets a parameter unless it is there.
+    ///
+    /// ```
+    /// use firebrick_core::urls::StoreUrl;
+    /// let mut url = StoreUrl::parse("file:///data?name=one");
+    /// url.default("name", "other"); // is there already
+    /// url.default("store", "car");
+    /// assert_eq!(url.to_string(), "file:///data?name=one&store=car");
+    /// ```
     pub fn default(&mut self, key: &str, value: &str) {
         self.parameters
             .entry(key.into())

@@ -8,6 +8,17 @@ pub(super) const UNDEFINED: &str = "$firebrick::undefined";
 pub(super) const DATE: &str = "$firebrick::date";
 
 /// JavaScript's `undefined`: left out as a map entry of a document, an error anywhere else.
+///
+/// ```
+/// use firebrick_core::cbor::{self, CborError, Undefined, Value};
+/// # use firebrick_core::document;
+/// # use std::collections::BTreeMap;
+/// let block = document::encode("one", &BTreeMap::from([("gone", Undefined)]))?;
+/// let stored: Option<Value> = document::decode(&block.bytes)?;
+/// assert!(stored.is_some_and(|stored| stored.get("gone").is_none()));
+/// assert_eq!(cbor::to_vec(&Undefined), Err(CborError::Undefined));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Undefined;
 
@@ -19,6 +30,18 @@ impl Serialize for Undefined {
 
 /// A JavaScript `Date`, in milliseconds since the Unix epoch: ISO 8601 text in a document, an
 /// error anywhere else and below keys that begin with `_` (format §4.3).
+///
+/// ```
+/// use firebrick_core::cbor::{Date, Value};
+/// # use firebrick_core::document;
+/// # use std::collections::BTreeMap;
+/// let date = Date(1_721_000_000_000);
+/// assert_eq!(date.to_string(), "2024-07-14T23:33:20.000Z");
+/// let block = document::encode("one", &BTreeMap::from([("at", date)]))?;
+/// let stored: Option<Value> = document::decode(&block.bytes)?;
+/// assert_eq!(stored.expect("not a tombstone")["at"].as_str(), Some("2024-07-14T23:33:20.000Z"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Date(pub i64);
 

@@ -18,6 +18,14 @@ use key::KeyDeserializer;
 /// Map entries may come in any order, duplicates are refused. A float with an integral value is
 /// accepted where an integer is wanted, because JavaScript writes integers beyond 2^53 so.
 ///
+/// ```
+/// use firebrick_core::cbor::{CborError, from_slice};
+/// let list: (&str, u8) = from_slice(b"\x82\x61a\x01")?;
+/// assert_eq!(list, ("a", 1));
+/// assert_eq!(from_slice::<u8>(b"\x01\x02"), Err(CborError::Trailing(1)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`CborError`] for whatever the format forbids, and for values that the type does not take.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CborError> {

@@ -3,6 +3,13 @@
 use crate::cid::{Cid, CidError};
 
 /// Why bytes are not dag-cbor of this format, or a value cannot be written as such.
+///
+/// ```
+/// use firebrick_core::cbor::{CborError, from_slice};
+/// assert_eq!(from_slice::<u8>(b""), Err(CborError::Truncated(0)));
+/// assert_eq!(from_slice::<u8>(b"\x18\x05"), Err(CborError::NotCanonical(0)));
+/// assert_eq!(CborError::Trailing(2).to_string(), "2 bytes follow the item");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CborError {
@@ -71,6 +78,15 @@ impl serde::de::Error for CborError {
 }
 
 /// One item's head, its atom included; the content of lists and maps follows in the input.
+///
+/// ```
+/// use firebrick_core::cbor::{Reader, Token};
+/// let mut reader = Reader::new(b"\x82\x61a\xf5");
+/// assert_eq!(reader.token()?, Token::List(2));
+/// assert_eq!(reader.token()?, Token::Text("a"));
+/// assert_eq!(reader.token()?, Token::Bool(true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Token<'a> {
     /// `null`, or `undefined`, which is read as null.
@@ -94,6 +110,16 @@ pub enum Token<'a> {
 }
 
 /// Reads dag-cbor items from a slice without copying.
+///
+/// ```
+/// use firebrick_core::cbor::Reader;
+/// let mut reader = Reader::new(b"\xa1\x64name\x63sea");
+/// reader.map(1)?;
+/// reader.key("name")?;
+/// assert_eq!(reader.text()?, "sea");
+/// reader.finish()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     input: &'a [u8],
@@ -102,24 +128,59 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte of `input`.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::{Reader, Token};
+    /// let mut reader = Reader::new(b"\x05");
+    /// assert_eq!(reader.position(), 0);
+    /// assert_eq!(reader.token()?, Token::Int(5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0 }
     }
 
     /// The next byte, if there is one.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// let mut reader = Reader::new(b"\x61a");
+    /// assert_eq!(reader.peek(), Some(0x61)); // stays where it is
+    /// assert_eq!(reader.text()?, "a");
+    /// assert_eq!(reader.peek(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn peek(&self) -> Option<u8> {
         self.input.get(self.at).copied()
     }
 
     /// The position in bytes.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// let mut reader = Reader::new(b"\x63sea\x63sky");
+    /// reader.text()?;
+    /// assert_eq!(reader.position(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn position(&self) -> usize {
         self.at
     }
 
     /// Ends the read.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::{CborError, Reader};
+    /// let mut reader = Reader::new(b"\x61a\x61b");
+    /// reader.text()?;
+    /// assert_eq!(reader.clone().finish(), Err(CborError::Trailing(2)));
+    /// reader.text()?;
+    /// assert_eq!(reader.finish(), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError::Trailing`] if bytes are left.
@@ -179,6 +240,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The next item's head.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::{CborError, Reader, Token};
+    /// let mut reader = Reader::new(b"\x20\xf6\xf9\x7e\x00");
+    /// assert_eq!(reader.token()?, Token::Int(-1));
+    /// assert_eq!(reader.token()?, Token::Null);
+    /// assert_eq!(reader.token(), Err(CborError::NotFinite)); // a NaN
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] for whatever the format forbids.
@@ -251,6 +321,12 @@ impl<'a> Reader<'a> {
 
     /// A map's head with exactly `entries` entries.
     ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// assert!(Reader::new(b"\xa1\x61a\x01").map(1).is_ok());
+    /// assert!(Reader::new(b"\xa1\x61a\x01").map(2).is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`CborError::Expected`] for anything else.
     pub fn map(&mut self, entries: usize) -> Result<(), CborError> {
@@ -265,6 +341,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A list's head; the number of items follows from the input's length at most.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// assert_eq!(Reader::new(b"\x82\x01\x02").list()?, 2);
+    /// assert!(Reader::new(b"\x82\x01").list().is_err()); // there is no room for two
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError::Expected`] for anything else.
@@ -281,6 +364,13 @@ impl<'a> Reader<'a> {
 
     /// Text.
     ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// assert_eq!(Reader::new(b"\x63sea").text()?, "sea");
+    /// assert!(Reader::new(b"\x05").text().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`CborError::Expected`] for anything else.
     pub fn text(&mut self) -> Result<&'a str, CborError> {
@@ -296,6 +386,13 @@ impl<'a> Reader<'a> {
 
     /// Exactly this map key.
     ///
+    /// ```
+    /// use firebrick_core::cbor::{CborError, Reader};
+    /// assert_eq!(Reader::new(b"\x63sea").key("sea"), Ok(()));
+    /// let other = CborError::Expected { expected: "sky", at: 0 };
+    /// assert_eq!(Reader::new(b"\x63sea").key("sky"), Err(other));
+    /// ```
+    ///
     /// # Errors
     /// [`CborError::Expected`] for anything else.
     pub fn key(&mut self, key: &'static str) -> Result<(), CborError> {
@@ -308,6 +405,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A link of this format.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::{Reader, Writer};
+    /// # use firebrick_core::{Cid, cid::Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// let mut writer = Writer::new();
+    /// writer.link(&cid);
+    /// assert_eq!(Reader::new(writer.as_slice()).link()?, cid);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError::Expected`] for another item, [`CborError::Link`] for a foreign CID.
@@ -323,6 +430,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A byte string.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Reader;
+    /// assert_eq!(Reader::new(b"\x42\x07\x08").bytes()?, [7, 8]);
+    /// assert!(Reader::new(b"\x62ab").bytes().is_err()); // that is text
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError::Expected`] for anything else.
@@ -359,6 +473,15 @@ fn half(bits: u16) -> f64 {
 }
 
 /// Writes canonical dag-cbor to the end of a buffer. Sorting map keys is the caller's part.
+///
+/// ```
+/// use firebrick_core::cbor::Writer;
+/// let mut writer = Writer::from(b"before".to_vec());
+/// writer.list(2);
+/// writer.text("a");
+/// writer.bool(true);
+/// assert_eq!(writer.into_vec(), b"before\x82\x61a\xf5");
+/// ```
 #[derive(Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
@@ -373,12 +496,27 @@ impl From<Vec<u8>> for Writer {
 
 impl Writer {
     /// An empty buffer.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// assert!(writer.as_slice().is_empty());
+    /// writer.null();
+    /// assert_eq!(writer.as_slice(), [0xf6]);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// An empty buffer with room for `bytes` bytes.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::with_capacity(100);
+    /// assert!(writer.as_slice().is_empty());
+    /// assert!(writer.buffer().capacity() >= 100);
+    /// ```
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
@@ -387,18 +525,44 @@ impl Writer {
     }
 
     /// What was written.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.text("sea");
+    /// let bytes: Vec<u8> = writer.into_vec();
+    /// assert_eq!(bytes, b"\x63sea");
+    /// ```
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         self.out
     }
 
     /// What was written so far.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.uint(1);
+    /// assert_eq!(writer.as_slice(), [1]);
+    /// writer.uint(2);
+    /// assert_eq!(writer.as_slice(), [1, 2]);
+    /// ```
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         &self.out
     }
 
     /// The buffer itself, for callers that rearrange what they wrote (map entries).
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.text("b");
+    /// writer.text("a");
+    /// writer.buffer().rotate_left(2);
+    /// assert_eq!(writer.as_slice(), b"\x61a\x61b");
+    /// ```
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
@@ -424,26 +588,66 @@ impl Writer {
     }
 
     /// Null.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{Reader, Token, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.null();
+    /// assert_eq!(Reader::new(writer.as_slice()).token()?, Token::Null);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn null(&mut self) {
         self.out.push(0xf6);
     }
 
     /// A boolean.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.bool(false);
+    /// writer.bool(true);
+    /// assert_eq!(writer.as_slice(), [0xf4, 0xf5]);
+    /// ```
     pub fn bool(&mut self, value: bool) {
         self.out.push(if value { 0xf5 } else { 0xf4 });
     }
 
     /// A non-negative integer.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.uint(23);
+    /// writer.uint(500); // the shortest form that holds it
+    /// assert_eq!(writer.as_slice(), [23, 0x19, 0x01, 0xf4]);
+    /// ```
     pub fn uint(&mut self, value: u64) {
         self.head(0, value);
     }
 
     /// The negative integer `-1 - value`.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{Reader, Token, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.negative(u64::MAX); // the least integer that there is
+    /// assert_eq!(Reader::new(writer.as_slice()).token()?, Token::Int(-(1 << 64)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn negative(&mut self, value: u64) {
         self.head(1, value);
     }
 
     /// An integer.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{Reader, Token, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.int(-500);
+    /// assert_eq!(Reader::new(writer.as_slice()).token()?, Token::Int(-500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn int(&mut self, value: i64) {
         if value < 0 {
             self.negative(!value as u64);
@@ -453,6 +657,18 @@ impl Writer {
     }
 
     /// A number as JavaScript has it: integral within ±(2^53−1) as an integer, else 64-bit.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{CborError, Reader, Token, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.number(2.0)?;
+    /// writer.number(0.5)?;
+    /// let mut reader = Reader::new(writer.as_slice());
+    /// assert_eq!(reader.token()?, Token::Int(2));
+    /// assert_eq!(reader.token()?, Token::Float(0.5));
+    /// assert_eq!(Writer::new().number(f64::NAN), Err(CborError::NotFinite));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError::NotFinite`] for NaN and infinities.
@@ -471,39 +687,102 @@ impl Writer {
     }
 
     /// Text.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.text("é");
+    /// assert_eq!(writer.as_slice(), [0x62, 0xc3, 0xa9]); // two bytes of UTF-8
+    /// ```
     pub fn text(&mut self, value: &str) {
         self.head(3, value.len() as u64);
         self.out.extend_from_slice(value.as_bytes());
     }
 
     /// A byte string.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::Writer;
+    /// let mut writer = Writer::new();
+    /// writer.bytes(&[7, 8]);
+    /// assert_eq!(writer.as_slice(), [0x42, 7, 8]);
+    /// ```
     pub fn bytes(&mut self, value: &[u8]) {
         self.bytes_head(value.len());
         self.out.extend_from_slice(value);
     }
 
     /// The head of a byte string; `length` bytes must follow.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{Reader, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.bytes_head(2);
+    /// writer.buffer().extend_from_slice(&[7, 8]);
+    /// assert_eq!(Reader::new(writer.as_slice()).bytes()?, [7, 8]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn bytes_head(&mut self, length: usize) {
         self.head(2, length as u64);
     }
 
     /// A list's head; `items` items must follow.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{self, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.list(2);
+    /// writer.text("a");
+    /// writer.uint(1);
+    /// assert_eq!(cbor::from_slice::<(&str, u8)>(writer.as_slice())?, ("a", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn list(&mut self, items: usize) {
         self.head(4, items as u64);
     }
 
     /// A map's head; `entries` keys and values must follow, in canonical order.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{self, Writer};
+    /// let mut writer = Writer::new();
+    /// writer.map(1);
+    /// writer.text("n");
+    /// writer.uint(5);
+    /// let map: cbor::Value = cbor::from_slice(writer.as_slice())?;
+    /// assert_eq!(map["n"], 5.into());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map(&mut self, entries: usize) {
         self.head(5, entries as u64);
     }
 
     /// A link.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{self, Writer};
+    /// # use firebrick_core::{Cid, cid::Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// let mut writer = Writer::new();
+    /// writer.link(&cid);
+    /// assert_eq!(cbor::from_slice::<cbor::Link>(writer.as_slice())?, cid.into());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn link(&mut self, cid: &Cid) {
         self.out.extend_from_slice(&[0xd8, 0x2a, 0x58, 0x25, 0x00]);
         self.out.extend_from_slice(&cid.to_bytes());
     }
 
     /// A link to a CID of any kind, in its binary form.
+    ///
+    /// ```
+    /// # use firebrick_core::cbor::{Reader, Token, Writer};
+    /// let cid = [1, 0x55, 0, 2, 7, 7]; // two bytes as they are, not hashed
+    /// let mut writer = Writer::new();
+    /// writer.foreign_link(&cid);
+    /// assert_eq!(Reader::new(writer.as_slice()).token()?, Token::Link(&cid));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn foreign_link(&mut self, cid: &[u8]) {
         self.out.extend_from_slice(&[0xd8, 0x2a]);
         self.head(2, cid.len() as u64 + 1);

@@ -10,6 +10,12 @@ use super::{MAX_SAFE_INTEGER, Value};
 use crate::cid::CidError;
 
 /// Why JSON is not a value in this notation.
+///
+/// ```
+/// use firebrick_core::cbor::{JsonError, Value};
+/// let json = serde_json::json!({"$bigint": "a lot"});
+/// assert_eq!(Value::from_json(&json), Err(JsonError::Integer("a lot".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
@@ -34,6 +40,14 @@ pub enum JsonError {
 
 impl Value {
     /// The value in JSON; [`Value::from_json`] reads it back.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// use serde_json::json;
+    /// assert_eq!(Value::Bytes(vec![1, 2]).to_json(), json!({"/": {"bytes": "AQI"}}));
+    /// assert_eq!(Value::Int(1 << 53).to_json(), json!({"$bigint": "9007199254740992"}));
+    /// assert_eq!(Value::from(5).to_json(), json!(5));
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> Json {
         let single = |key: &str, value| Json::Object(Map::from_iter([(key.to_owned(), value)]));
@@ -57,6 +71,15 @@ impl Value {
     }
 
     /// Reads a value from JSON. A number is a JavaScript number, so digits beyond 2^53 are rounded.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// use serde_json::json;
+    /// let value = Value::from_json(&json!({"n": 1.0, "b": {"/": {"bytes": "AQI"}}}))?;
+    /// assert_eq!(value["n"], Value::Int(1));
+    /// assert_eq!(value["b"], Value::Bytes(vec![1, 2]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`JsonError`] if one of the special forms has another content than it should.

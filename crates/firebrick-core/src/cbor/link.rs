@@ -15,6 +15,14 @@ pub(super) const NAME: &str = "$firebrick::link";
 ///
 /// Documents may link to CIDs of foreign kinds; those are kept as they are. A link to a block of
 /// this format converts to [`Cid`] and back.
+///
+/// ```
+/// use firebrick_core::cbor::{Link, Value};
+/// use firebrick_core::{Cid, cid::Codec};
+/// let cid = Cid::of(Codec::Raw, b"content");
+/// let document: Value = [("picture", cid)].into_iter().collect();
+/// assert_eq!(document["picture"], Value::Link(Link::from(cid)));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link(Repr);
 
@@ -26,6 +34,14 @@ enum Repr {
 
 impl Link {
     /// Reads the binary form of a CID, version 0 or 1, with any codec and hash.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Link;
+    /// let link = Link::from_bytes(&[1, 0x55, 0, 2, 7, 7])?; // two bytes as they are, not hashed
+    /// assert_eq!(link.to_bytes(), [1, 0x55, 0, 2, 7, 7]);
+    /// assert!(Link::from_bytes(&[1, 0x55, 0, 2, 7]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CidError`] if the bytes are not exactly one CID.
@@ -41,6 +57,12 @@ impl Link {
     }
 
     /// The binary form.
+    ///
+    /// ```
+    /// use firebrick_core::{Cid, cbor::Link, cid::Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// assert_eq!(Link::from(cid).to_bytes(), cid.to_bytes());
+    /// ```
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.0 {
@@ -50,6 +72,15 @@ impl Link {
     }
 
     /// The CID, if it is of this format's family.
+    ///
+    /// ```
+    /// use firebrick_core::{Cid, cbor::Link, cid::Codec};
+    /// let cid = Cid::of(Codec::Raw, b"content");
+    /// assert_eq!(Link::from(cid).cid(), Some(cid));
+    /// let foreign: Link = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG".parse()?;
+    /// assert_eq!(foreign.cid(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn cid(&self) -> Option<Cid> {
         match &self.0 {

@@ -18,6 +18,13 @@ use compound::{List, Map};
 /// Numbers follow JavaScript: a float with an integral value within ±(2^53−1) becomes an integer.
 /// Byte strings need `serde_bytes` or a type like it, links need [`Link`](super::Link).
 ///
+/// ```
+/// use firebrick_core::cbor::{CborError, to_vec};
+/// assert_eq!(to_vec(&("a", 1.0, None::<u8>))?, b"\x83\x61a\x01\xf6");
+/// assert_eq!(to_vec(&f64::NAN), Err(CborError::NotFinite));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`CborError`] for NaN, infinities, integers beyond 64 bits, map keys that are not text (numbers
 /// and booleans are taken as text), duplicate keys, and nesting deeper than [`MAX_DEPTH`].

@@ -14,6 +14,16 @@ use super::{Link, MAX_SAFE_INTEGER};
 ///
 /// Values made by this crate are in normal form: a number that is integral and within ±(2^53−1) is
 /// an [`Int`](Self::Int), as JavaScript stores it, so equal numbers compare equal.
+///
+/// ```
+/// use firebrick_core::cbor::{self, Value};
+/// let bytes = cbor::to_vec(&serde_json::json!({"n": 2.0, "list": [null]}))?;
+/// let value: Value = cbor::from_slice(&bytes)?;
+/// assert_eq!(value["n"], Value::Int(2));
+/// assert_eq!(value["list"], Value::List(vec![Value::Null]));
+/// assert_eq!(value["nothing here"], Value::Null);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Value {
     /// `null`.
@@ -39,6 +49,14 @@ pub enum Value {
 
 impl Value {
     /// The entry of a map.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// let map: Value = [("a", 1)].into_iter().collect();
+    /// assert_eq!(map.get("a"), Some(&Value::Int(1)));
+    /// assert_eq!(map.get("b"), None);
+    /// assert_eq!(Value::Null.get("a"), None);
+    /// ```
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
@@ -48,6 +66,12 @@ impl Value {
     }
 
     /// The text.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// assert_eq!(Value::from("sea").as_str(), Some("sea"));
+    /// assert_eq!(Value::from(5).as_str(), None);
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -57,6 +81,13 @@ impl Value {
     }
 
     /// The number, rounded if it is an integer beyond 2^53.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// assert_eq!(Value::Int(5).as_f64(), Some(5.0));
+    /// assert_eq!(Value::Float(0.5).as_f64(), Some(0.5));
+    /// assert_eq!(Value::from("5").as_f64(), None);
+    /// ```
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
@@ -67,6 +98,12 @@ impl Value {
     }
 
     /// The boolean.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// assert_eq!(Value::from(false).as_bool(), Some(false));
+    /// assert_eq!(Value::Null.as_bool(), None);
+    /// ```
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         match self {
@@ -76,6 +113,13 @@ impl Value {
     }
 
     /// The list's items.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// let list = Value::from(vec!["a".into(), "b".into()]);
+    /// assert_eq!(list.as_list().map(<[Value]>::len), Some(2));
+    /// assert_eq!(Value::from("a").as_list(), None);
+    /// ```
     #[must_use]
     pub fn as_list(&self) -> Option<&[Value]> {
         match self {
@@ -85,6 +129,13 @@ impl Value {
     }
 
     /// The map's entries.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// let value: Value = [("b", 2), ("a", 1)].into_iter().collect();
+    /// let map = value.as_map().expect("a map");
+    /// assert!(map.keys().eq(["a", "b"]));
+    /// ```
     #[must_use]
     pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
         match self {
@@ -94,6 +145,12 @@ impl Value {
     }
 
     /// Whether it is null.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::Value;
+    /// assert!(Value::default().is_null());
+    /// assert!(!Value::from(0).is_null());
+    /// ```
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)

@@ -5,6 +5,14 @@ use super::{CharwiseError, Key, MAX_DEPTH, complement};
 
 /// Reads an encoded key as JavaScript does.
 ///
+/// ```
+/// use firebrick_core::charwise::{Key, decode, encode};
+/// assert_eq!(decode("FE501M1.2500000000000000000000")?, Key::Number(12.5));
+/// let key = Key::List(vec!["sea".into(), Key::Null]);
+/// assert_eq!(decode(&encode(&key))?, key);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`CharwiseError`] if the text is not an encoded key.
 pub fn decode(text: &str) -> Result<Key, CharwiseError> {

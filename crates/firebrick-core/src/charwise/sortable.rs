@@ -10,6 +10,17 @@ use super::{CharwiseError, Key, MAX_DEPTH, write_item};
 
 /// Appends the bytes of a key. They never hold a zero byte outside of a number, and no key's bytes
 /// followed by a zero byte are the beginning of another's.
+///
+/// ```
+/// use firebrick_core::charwise::{Key, to_sortable};
+/// let bytes = |key: Key| {
+///     let mut out = Vec::new();
+///     to_sortable(&key, &mut out);
+///     out
+/// };
+/// assert!(bytes(9.0.into()) < bytes(10.0.into()));
+/// assert!(bytes(10.0.into()) < bytes("1".into())); // numbers before text
+/// ```
 pub fn to_sortable(key: &Key, out: &mut Vec<u8>) {
     match key {
         Key::Number(value) => write_number(*value, out),
@@ -75,6 +86,15 @@ fn write_number(value: f64, out: &mut Vec<u8>) {
 
 /// Reads the bytes of a key, with the flaws of JavaScript's decoder (see [`decode`](super::decode)),
 /// so that result rows show what it shows.
+///
+/// ```
+/// use firebrick_core::charwise::{Key, from_sortable, to_sortable};
+/// let key = Key::List(vec!["sea".into(), 12.5.into()]);
+/// let mut bytes = Vec::new();
+/// to_sortable(&key, &mut bytes);
+/// assert_eq!(from_sortable(&bytes)?, key);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`CharwiseError`] if the bytes are not those of a key.
