@@ -28,9 +28,24 @@ pub use name::name;
 pub use query::{Query, Range, Selection};
 
 /// The `map` text of an index by field name.
+///
+/// ```
+/// use firebrick_core::index::{self, FIELD_MAP};
+///
+/// assert_eq!(index::name(FIELD_MAP), "doc[name] ?? undefined");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const FIELD_MAP: &str = "(doc) => doc[name] ?? undefined";
 
 /// A row of an index.
+///
+/// ```
+/// # use firebrick_core::{cbor::Value, charwise, index::Row};
+/// let row = Row::emit("note-1", &"red".into(), 5.into())?.expect("it has a key");
+/// assert_eq!((row.id.as_str(), row.value), ("note-1", Value::Int(5)));
+/// assert_eq!(row.key, charwise::encode(&"red".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The encoded key, see [`charwise`].
@@ -45,6 +60,15 @@ impl Row {
     /// The row that `emit(key, value)` makes for a document: values that JavaScript takes as false
     /// become null.
     ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, index::Row};
+    /// let row = Row::emit("note-1", &"red".into(), false.into())?.expect("it has a key");
+    /// assert_eq!(row.value, Value::Null); // in place of false
+    /// let map: Value = [("a", 1)].into_iter().collect();
+    /// assert!(Row::emit("note-1", &map, Value::Null).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`CharwiseError`] if the key is or contains a map; in JavaScript that fails the whole query.
     pub fn emit(id: &str, key: &Value, value: Value) -> Result<Option<Self>, CharwiseError> {
@@ -52,6 +76,12 @@ impl Row {
     }
 
     /// Like [`Row::emit`]; an undefined key makes no row.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, charwise::Key, index::Row};
+    /// assert!(Row::emit_key("note-1", &Key::Null, Value::Null).is_some());
+    /// assert!(Row::emit_key("note-1", &Key::Undefined, Value::Null).is_none());
+    /// ```
     #[must_use]
     pub fn emit_key(id: &str, key: &Key, value: Value) -> Option<Self> {
         let value = if is_truthy(&value) {
@@ -68,6 +98,15 @@ impl Row {
 
     /// The row of a document in the index by a field's name; none if the field is absent or null.
     ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, index::Row};
+    /// let document: Value = [("color", "red")].into_iter().collect();
+    /// let row = Row::of_field("note-1", &document, "color")?;
+    /// assert_eq!(row, Row::emit("note-1", &"red".into(), Value::Null)?);
+    /// assert_eq!(Row::of_field("note-1", &document, "size")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`CharwiseError`] if the value cannot be a key.
     pub fn of_field(
@@ -82,6 +121,13 @@ impl Row {
     }
 
     /// The order of rows: by key, then by id.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, charwise::Key, index::Row};
+    /// let row = |key: f64, id: &str| Row::emit_key(id, &Key::from(key), Value::Null);
+    /// let (two, ten) = (row(2.0, "b").expect("a row"), row(10.0, "a").expect("a row"));
+    /// assert!(two.order(&ten).is_lt());
+    /// ```
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         charwise::cmp(&self.key, &other.key).then_with(|| charwise::cmp(&self.id, &other.id))
@@ -89,6 +135,12 @@ impl Row {
 }
 
 /// Whether JavaScript takes a value as true.
+///
+/// ```
+/// # use firebrick_core::index::is_truthy;
+/// assert!(is_truthy(&"0".into()) && is_truthy(&Vec::new().into()));
+/// assert!(!is_truthy(&0.0.into()) && !is_truthy(&"".into()));
+/// ```
 #[must_use]
 pub fn is_truthy(value: &Value) -> bool {
     match value {
@@ -102,11 +154,28 @@ pub fn is_truthy(value: &Value) -> bool {
 }
 
 /// Puts rows in order; those of one document under one key keep theirs.
+///
+/// ```
+/// # use firebrick_core::{cbor::Value, charwise::Key, index::{self, Row}};
+/// let row = |id: &str| Row::emit_key(id, &Key::Null, Value::Null);
+/// let mut rows: Vec<Row> = ["b", "a"].into_iter().filter_map(row).collect();
+/// index::sort(&mut rows);
+/// assert_eq!(rows[0].id, "a");
+/// ```
 pub fn sort(rows: &mut [Row]) {
     rows.sort_by(Row::order);
 }
 
 /// The two trees of an index, in the order their blocks are written.
+///
+/// ```
+/// # use firebrick_core::{cbor::Value, index::{Row, Trees}};
+/// # let row = Row::emit("note-1", &"red".into(), Value::Null)?.expect("it has a key");
+/// let trees = Trees::build(&[row])?;
+/// let roots = (trees.by_id[0].cid, trees.by_key[0].cid);
+/// assert_eq!(trees.roots(), Some(roots));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Trees {
     /// The tree by document id; the last block is its root. Empty if there are no rows.
@@ -118,6 +187,17 @@ pub struct Trees {
 impl Trees {
     /// Builds the trees of these rows, which must come in the order of their documents' ids and of
     /// their emission.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cbor::Value, index::{Row, Trees}, prolly::{self, RowKey}};
+    /// let row = Row::emit("note-1", &"red".into(), Value::Null)?.expect("it has a key");
+    /// let trees = Trees::build(std::slice::from_ref(&row))?;
+    /// let root = &trees.by_key[0];
+    /// let mut entries = prolly::entries(root.cid, |_| Some(root.bytes.clone()), None);
+    /// let key = RowKey { key: row.key, id: row.id };
+    /// assert_eq!(entries.next().transpose()?.map(|entry| entry.key), Some(key));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] if a value cannot be stored.
@@ -145,12 +225,29 @@ impl Trees {
 
     /// The roots, by id and by key; `None` if there are no rows. JavaScript cannot store such an
     /// index: leave it out of the header.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, index::{Row, Trees}};
+    /// # let row = Row::emit("note-1", &"red".into(), Value::Null)?.expect("it has a key");
+    /// assert_eq!(Trees::build(&[])?.roots(), None);
+    /// assert!(Trees::build(&[row])?.roots().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn roots(&self) -> Option<(Cid, Cid)> {
         Some((self.by_id.last()?.cid, self.by_key.last()?.cid))
     }
 
     /// All blocks, the tree by id first.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, index::{Row, Trees}};
+    /// # let row = Row::emit("note-1", &"red".into(), Value::Null)?.expect("it has a key");
+    /// let trees = Trees::build(&[row])?;
+    /// assert_eq!(trees.blocks().next(), trees.by_id.first());
+    /// assert_eq!(trees.blocks().last(), trees.by_key.last());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.by_id.iter().chain(&self.by_key)
     }

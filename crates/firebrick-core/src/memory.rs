@@ -15,6 +15,17 @@ use crate::pail::{PailError, Shard, ShardSource, Tree};
 ///
 /// Blocks come in any order; a generation is computed when somebody asks for it and the events
 /// that it needs are there.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # use firebrick_core::pail::ShardSource;
+/// let tree = blocks.save(&Tree::empty().put(&blocks, "apple", value(1))?);
+/// assert_eq!(blocks.len(), 1);
+/// assert_eq!(blocks.shard(&tree.root())?.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct MemoryBlocks {
     inner: Mutex<Inner>,
@@ -36,6 +47,11 @@ enum Stored {
 
 impl MemoryBlocks {
     /// No blocks.
+    ///
+    /// ```
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// assert!(MemoryBlocks::new().is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -46,6 +62,16 @@ impl MemoryBlocks {
     }
 
     /// Adds a block.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::Block;
+    /// let block = Block::new(Codec::Raw, "waves");
+    /// blocks.insert(&block);
+    /// assert_eq!(blocks.block(&block.cid), Some(block));
+    /// ```
     pub fn insert(&self, block: &Block) {
         let stored = if let Ok(shard) = Shard::decode(&block.bytes) {
             Stored::Shard(shard)
@@ -59,6 +85,19 @@ impl MemoryBlocks {
     }
 
     /// Adds an event and tells its CID.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::clock::{Event, EventSource, Operation};
+    /// # let root = Tree::empty().root();
+    /// let first = blocks.add(Event::new(Operation::Batch(Vec::new()), root, []));
+    /// let second = blocks.add(Event::new(Operation::Batch(Vec::new()), root, [first]));
+    /// assert_eq!(blocks.event(&second)?.parents, [first]);
+    /// assert_eq!(blocks.generation(&second)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add(&self, event: Event) -> Cid {
         let cid = event.encode().cid;
         let mut inner = self.inner();
@@ -69,6 +108,17 @@ impl MemoryBlocks {
     }
 
     /// Stores the unsaved shards of `tree` and returns the saved version.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// let saved = blocks.save(&tree);
+    /// assert_eq!(saved.unsaved_bytes(), 0);
+    /// assert!(blocks.block(&tree.root()).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn save(&self, tree: &Tree) -> Tree {
         for block in tree.unsaved() {
             self.insert(&block);
@@ -77,11 +127,33 @@ impl MemoryBlocks {
     }
 
     /// Forgets a block. Tells whether it was there.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::Block;
+    /// let block = Block::new(Codec::Raw, "waves");
+    /// blocks.insert(&block);
+    /// assert!(blocks.remove(&block.cid));
+    /// assert!(!blocks.remove(&block.cid));
+    /// ```
     pub fn remove(&self, cid: &Cid) -> bool {
         self.inner().blocks.remove(cid).is_some()
     }
 
     /// The block with this CID.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::Block;
+    /// blocks.insert(&Block::new(Codec::Raw, "waves"));
+    /// let found = blocks.block(&Cid::of(Codec::Raw, b"waves")).expect("it was inserted");
+    /// assert_eq!(found.bytes, "waves");
+    /// assert!(blocks.block(&value(1)).is_none());
+    /// ```
     #[must_use]
     pub fn block(&self, cid: &Cid) -> Option<Block> {
         let bytes = match self.inner().blocks.get(cid)? {
@@ -96,12 +168,33 @@ impl MemoryBlocks {
     }
 
     /// The number of blocks.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::Block;
+    /// for _ in 0..2 {
+    ///     blocks.insert(&Block::new(Codec::Raw, "waves"));
+    /// }
+    /// assert_eq!(blocks.len(), 1); // the same block
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner().blocks.len()
     }
 
     /// Whether there are no blocks.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::Block;
+    /// assert!(blocks.is_empty());
+    /// blocks.insert(&Block::new(Codec::Raw, "waves"));
+    /// assert!(!blocks.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -46,8 +46,41 @@ use crate::cid::Cid;
 /// Where stored shards come from: a block store, usually with a cache of decoded shards.
 ///
 /// The source answers for the bytes: they must have the CID that was asked for.
+///
+/// ```
+/// # use std::collections::HashMap;
+/// # use firebrick_core::{Cid, cid::Codec, pail::{PailError, Shard, ShardSource, Tree}};
+/// struct Shards(HashMap<Cid, Shard>);
+///
+/// impl ShardSource for Shards {
+///     fn shard(&self, cid: &Cid) -> Result<Shard, PailError> {
+///         self.0.get(cid).cloned().ok_or(PailError::Missing(*cid))
+///     }
+/// }
+/// # let mut shards = Shards(HashMap::new());
+/// # let value = Cid::of(Codec::Raw, b"1");
+/// # let tree = Tree::empty().put(&shards, "apple", value)?;
+/// # for block in tree.unsaved() {
+/// #     shards.0.insert(block.cid, Shard::decode(&block.bytes)?);
+/// # }
+/// assert_eq!(tree.saved().get(&shards, "apple")?, Some(value));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ShardSource {
     /// The shard with this CID.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let root = blocks.shard(&tree.root())?;
+    /// assert_eq!(root.prefix(), b"");
+    /// assert_eq!(blocks.shard(&value(1)).unwrap_err().missing(), Some(value(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`PailError::Missing`] if the source does not have it, [`PailError::Invalid`] if the block
@@ -56,6 +89,20 @@ pub trait ShardSource {
 
     /// The chain that begins with the shard with this CID. A source with a cache may remember it, so
     /// that lookups jump to its end: the CIDs in a shard fix all that is below it.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// // "beet" and "berry" begin with "be", so nothing but one child is in the shard of "b".
+    /// let below = shard.find(b'b').and_then(|entry| entry.child).expect("there are keys below");
+    /// assert_eq!(blocks.shard(&below)?.prefix(), b"b");
+    /// assert_eq!(blocks.chain(&below)?.end().prefix(), b"be");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::shard`].
@@ -85,6 +132,18 @@ impl<S: ShardSource + ?Sized> ShardSource for Arc<S> {
 }
 
 /// Why a pail operation failed.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # use firebrick_core::pail::{KeyError, PailError};
+/// match Tree::empty().put(&blocks, "", value(1)) {
+///     Err(PailError::Key(error)) => assert_eq!(error, KeyError::Empty),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PailError {
@@ -109,6 +168,15 @@ pub enum PailError {
 
 impl PailError {
     /// The missing block, if that is what went wrong.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let lost = Tree::at(value(9));
+    /// let error = lost.get(&blocks, "apple").unwrap_err();
+    /// assert_eq!(error.missing(), Some(lost.root()));
+    /// ```
     #[must_use]
     pub fn missing(&self) -> Option<Cid> {
         match self {

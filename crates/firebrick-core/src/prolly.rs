@@ -18,6 +18,13 @@ mod read;
 pub use read::{Entries, entries};
 
 /// Why a tree cannot be read.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, prolly::{self, ProllyError}};
+/// let root = Cid::of(Codec::DagCbor, b"no such node");
+/// let mut entries = prolly::entries::<String, _>(root, |_| None, None);
+/// assert_eq!(entries.next(), Some(Err(ProllyError::Missing(root))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProllyError {
@@ -41,15 +48,50 @@ pub enum ProllyError {
 }
 
 /// What a tree is sorted by.
+///
+/// ```
+/// # use firebrick_core::{cbor::{Reader, Writer}, prolly::TreeKey};
+/// fn written<K: TreeKey>(key: &K) -> Vec<u8> {
+///     let mut out = Writer::new();
+///     key.write(&mut out);
+///     out.into_vec()
+/// }
+/// let key = "note-1".to_string();
+/// assert_eq!(String::read(&mut Reader::new(&written(&key)))?, key);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait TreeKey: Clone + Eq {
     /// Writes it.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::{self, Writer}, prolly::TreeKey};
+    /// let mut out = Writer::new();
+    /// "note-1".to_string().write(&mut out);
+    /// assert_eq!(out.into_vec(), cbor::to_vec("note-1")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn write(&self, out: &mut Writer);
     /// Reads it.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::{self, Reader}, prolly::{RowKey, TreeKey}};
+    /// let bytes = cbor::to_vec(&("red", "note-1"))?;
+    /// let key = RowKey::read(&mut Reader::new(&bytes))?;
+    /// assert_eq!((key.key.as_str(), key.id.as_str()), ("red", "note-1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] for anything else.
     fn read(reader: &mut Reader<'_>) -> Result<Self, CborError>;
     /// The order of the tree.
+    ///
+    /// ```
+    /// # use firebrick_core::prolly::{RowKey, TreeKey};
+    /// let row = |key: &str, id: &str| RowKey { key: key.into(), id: id.into() };
+    /// assert!(row("blue", "b").order(&row("red", "a")).is_lt());
+    /// assert!(row("red", "b").order(&row("red", "a")).is_gt());
+    /// ```
     fn order(&self, other: &Self) -> Ordering;
 }
 
@@ -69,6 +111,12 @@ impl TreeKey for String {
 }
 
 /// The key of the tree by key: the encoded index key, then the document id.
+///
+/// ```
+/// # use firebrick_core::{charwise, prolly::{RowKey, TreeKey}};
+/// let row = |n: f64| RowKey { key: charwise::encode(&n.into()), id: "note-1".into() };
+/// assert!(row(9.0).order(&row(10.0)).is_lt());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RowKey {
     /// The index key, see [`charwise`].
@@ -104,6 +152,15 @@ impl TreeKey for RowKey {
 }
 
 /// An entry of a tree.
+///
+/// ```
+/// # use firebrick_core::{cbor, prolly::{self, Entry}};
+/// let entry = Entry { key: "note-1".to_string(), value: cbor::to_vec(&5)?.into() };
+/// let root = &prolly::build(vec![entry.clone()])[0];
+/// let mut entries = prolly::entries(root.cid, |_| Some(root.bytes.clone()), None);
+/// assert_eq!(entries.next(), Some(Ok(entry)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<K> {
     /// The key.
@@ -117,6 +174,16 @@ const BOUNDARY: u32 = u32::MAX / 30;
 
 /// Builds a tree. Entries need not be sorted; those with equal keys keep their order. Returns the
 /// blocks in the order they are written, the root last; none if there are no entries.
+///
+/// ```
+/// # use firebrick_core::{cbor, prolly::{self, Entry}};
+/// let null = cbor::to_vec(&())?;
+/// let entry = |key: &str| Entry { key: key.to_string(), value: null.clone().into() };
+/// let blocks = prolly::build(vec![entry("b"), entry("a")]);
+/// assert_eq!(blocks, prolly::build(vec![entry("a"), entry("b")]));
+/// assert!(prolly::build::<String>(Vec::new()).is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn build<K: TreeKey>(mut entries: Vec<Entry<K>>) -> Vec<Block> {
     entries.sort_by(|a, b| a.key.order(&b.key));

@@ -11,6 +11,14 @@ use super::Selection;
 use crate::charwise::{Key, to_sortable};
 
 /// The key of an entry: the `nth` time, from 0, that the document emitted this index key.
+///
+/// ```
+/// # use firebrick_core::{charwise::Key, index::entry_key};
+/// let entry = |key: f64, id: &str, nth| entry_key(&Key::from(key), id, nth);
+/// assert!(entry(2.0, "b", 0) < entry(10.0, "a", 0)); // by key,
+/// assert!(entry(2.0, "a", 7) < entry(2.0, "b", 0)); // by id,
+/// assert!(entry(2.0, "a", 0) < entry(2.0, "a", 1)); // in the order of emission
+/// ```
 #[must_use]
 pub fn entry_key(key: &Key, id: &str, nth: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(id.len() + 24);
@@ -26,6 +34,14 @@ pub fn entry_key(key: &Key, id: &str, nth: u32) -> Vec<u8> {
 }
 
 /// The sortable bytes of the index key, and the document's id.
+///
+/// ```
+/// # use firebrick_core::{charwise::{Key, to_sortable}, index::{entry_key, split_entry}};
+/// let entry = entry_key(&Key::from("red"), "note-1", 3);
+/// let mut key = Vec::new();
+/// to_sortable(&Key::from("red"), &mut key);
+/// assert_eq!(split_entry(&entry), Some((&key[..], "note-1")));
+/// ```
 #[must_use]
 pub fn split_entry(entry: &[u8]) -> Option<(&[u8], &str)> {
     let zero = entry.iter().rposition(|byte| *byte == 0)?;
@@ -35,6 +51,13 @@ pub fn split_entry(entry: &[u8]) -> Option<(&[u8], &str)> {
 }
 
 /// A range of entries: from `from` on, up to but without `to`.
+///
+/// ```
+/// # use firebrick_core::{charwise::Key, index::{Span, entry_key}};
+/// let span = Span::key(&Key::from("red"));
+/// let entry = entry_key(&Key::from("red"), "note-1", 0);
+/// assert!(span.from <= entry && span.to.is_some_and(|to| entry < to));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The least entry key.
@@ -52,6 +75,12 @@ fn with(key: &Key, last: u8) -> Vec<u8> {
 
 impl Span {
     /// All entries.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise::Key, index::{Span, entry_key}};
+    /// assert!(Span::all().contains(&entry_key(&Key::Null, "note-1", 0)));
+    /// assert_eq!(Span::all().to, None);
+    /// ```
     #[must_use]
     pub fn all() -> Self {
         Self {
@@ -61,12 +90,29 @@ impl Span {
     }
 
     /// The entries under one key.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise::Key, index::{Span, entry_key}};
+    /// let span = Span::key(&Key::from(2.0));
+    /// assert!(span.contains(&entry_key(&Key::from(2.0), "any id", 9)));
+    /// assert!(!span.contains(&entry_key(&Key::from(20.0), "any id", 0)));
+    /// ```
     #[must_use]
     pub fn key(key: &Key) -> Self {
         Self::range(Bound::Included(key), Bound::Included(key))
     }
 
     /// The entries whose keys are between two bounds.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise::Key, index::{Span, entry_key}};
+    /// use std::ops::Bound;
+    ///
+    /// let (two, ten) = (Key::from(2.0), Key::from(10.0));
+    /// let span = Span::range(Bound::Excluded(&two), Bound::Included(&ten));
+    /// assert!(!span.contains(&entry_key(&two, "note-1", 0)));
+    /// assert!(span.contains(&entry_key(&ten, "note-1", 0)));
+    /// ```
     #[must_use]
     pub fn range(from: Bound<&Key>, to: Bound<&Key>) -> Self {
         Self {
@@ -85,6 +131,15 @@ impl Span {
 
     /// The entries whose keys are lists that begin with these items, the list of just these items
     /// included.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise::Key, index::{Span, entry_key}};
+    /// let list = |items: &[f64]| Key::List(items.iter().copied().map(Key::from).collect());
+    /// let span = Span::prefix(&[Key::from(2026.0)]);
+    /// assert!(span.contains(&entry_key(&list(&[2026.0]), "a", 0)));
+    /// assert!(span.contains(&entry_key(&list(&[2026.0, 5.0]), "b", 0)));
+    /// assert!(!span.contains(&entry_key(&list(&[2027.0]), "c", 0)));
+    /// ```
     #[must_use]
     pub fn prefix(items: &[Key]) -> Self {
         if items.is_empty() {
@@ -104,6 +159,13 @@ impl Span {
     }
 
     /// Whether an entry belongs to it.
+    ///
+    /// ```
+    /// # use firebrick_core::index::Span;
+    /// let span = Span { from: b"b".to_vec(), to: Some(b"d".to_vec()) };
+    /// assert!(span.contains(b"b") && span.contains(b"cc"));
+    /// assert!(!span.contains(b"a") && !span.contains(b"d"));
+    /// ```
     #[must_use]
     pub fn contains(&self, entry: &[u8]) -> bool {
         entry >= &self.from[..] && self.to.as_ref().is_none_or(|to| entry < &to[..])
@@ -114,6 +176,13 @@ impl Selection {
     /// The spans of entries, in the order of the result. They hold what [`Query::ranges`] holds.
     ///
     /// [`Query::ranges`]: super::Query::ranges
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise::Key, index::{Selection, Span}};
+    /// let (red, blue) = (Key::from("red"), Key::from("blue"));
+    /// let spans = Selection::Keys(vec![red.clone(), blue.clone()]).spans();
+    /// assert_eq!(spans, [Span::key(&red), Span::key(&blue)]); // in the order asked for
+    /// ```
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         let between =

@@ -5,6 +5,16 @@ use crate::cbor::{self, CborError, Reader, Token, Value};
 /// The value at a path of map keys in an encoded map; `None` if it is absent, null, or if something
 /// on the way is not a map.
 ///
+/// ```
+/// # use firebrick_core::{cbor::{self, Value}, index::value_at};
+/// # use std::collections::BTreeMap;
+/// let author = BTreeMap::from([("name", "Ada")]);
+/// let bytes = cbor::to_vec(&BTreeMap::from([("author", author)]))?;
+/// assert_eq!(value_at(&bytes, &["author", "name"])?, Some(Value::from("Ada")));
+/// assert_eq!(value_at(&bytes, &["author", "age"])?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`CborError`] if the bytes are malformed, as far as they are read.
 pub fn value_at(map: &[u8], path: &[impl AsRef<str>]) -> Result<Option<Value>, CborError> {

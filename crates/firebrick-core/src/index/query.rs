@@ -5,6 +5,17 @@ use crate::cbor::Value;
 use crate::charwise::{self, CharwiseError, Key};
 
 /// Which rows a query is about.
+///
+/// ```
+/// # use firebrick_core::index::{Query, Selection};
+/// # use firebrick_core::cbor::Value;
+/// let options: Value = [("key", "red")].into_iter().collect();
+/// match Query::from_js(&options)?.selection {
+///     Selection::Key(key) => assert_eq!(key, "red".into()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Selection {
     /// All.
@@ -22,6 +33,15 @@ pub enum Selection {
 }
 
 /// A query on an index.
+///
+/// ```
+/// # use firebrick_core::{cbor::Value, charwise::Key, index::{Query, Row}};
+/// # let row = |id: &str| Row::emit_key(id, &Key::Null, Value::Null);
+/// # let rows: Vec<Row> = ["a", "b", "c"].into_iter().filter_map(row).collect();
+/// let query = Query { descending: true, limit: Some(2), ..Query::default() };
+/// let ids: Vec<&str> = query.select(&rows).iter().map(|row| row.id.as_str()).collect();
+/// assert_eq!(ids, ["c", "b"]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     /// Which rows.
@@ -46,6 +66,12 @@ impl Default for Query {
 }
 
 /// A range of encoded keys, both ends included.
+///
+/// ```
+/// # use firebrick_core::index::{Query, Range};
+/// let ranges = Query::default().ranges(); // all rows
+/// assert_eq!(ranges, [Range { from: None, to: None }]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The least key; `None` for the first one.
@@ -56,6 +82,14 @@ pub struct Range {
 
 impl Range {
     /// Whether an encoded key is in the range.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise, index::Range};
+    /// let key = |n: f64| charwise::encode(&n.into());
+    /// let range = Range { from: Some(key(2.0)), to: Some(key(10.0)) };
+    /// assert!(range.contains(&key(2.0)) && range.contains(&key(10.0)));
+    /// assert!(!range.contains(&key(11.0)));
+    /// ```
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         let above = |from: &String| charwise::cmp(key, from).is_ge();
@@ -68,6 +102,15 @@ impl Query {
     /// Reads the options object of the JavaScript API, with its rules: the first of `range`, `key`,
     /// `keys`, `prefix` counts; a `key` or `prefix` that is 0, "" or null counts as none; a limit
     /// of 0 as none too, except with `keys`.
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, index::{Query, Selection}};
+    /// let options: Value = [("key", 0), ("limit", 3)].into_iter().collect();
+    /// let query = Query::from_js(&options)?;
+    /// assert_eq!(query.selection, Selection::All); // the key 0 counts as none
+    /// assert_eq!(query.limit, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CharwiseError`] for keys that cannot be encoded.
@@ -104,6 +147,14 @@ impl Query {
     }
 
     /// The ranges of encoded keys that hold the rows, in the order of the result.
+    ///
+    /// ```
+    /// # use firebrick_core::{charwise, index::{Query, Selection}};
+    /// let selection = Selection::Keys(vec!["red".into(), "blue".into()]);
+    /// let ranges = Query { selection, ..Query::default() }.ranges();
+    /// assert_eq!(ranges.len(), 2);
+    /// assert!(ranges[0].contains(&charwise::encode(&"red".into())));
+    /// ```
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
         let range = |from, to| Range {
@@ -129,6 +180,15 @@ impl Query {
     }
 
     /// The rows of the result; `rows` must be [sorted](super::sort).
+    ///
+    /// ```
+    /// # use firebrick_core::{cbor::Value, charwise::Key, index::{self, Query, Row, Selection}};
+    /// let row = |(id, n): (&str, f64)| Row::emit_key(id, &Key::from(n), Value::Null);
+    /// let mut rows: Vec<Row> = [("a", 3.0), ("b", 1.0)].into_iter().filter_map(row).collect();
+    /// index::sort(&mut rows);
+    /// let query = Query { selection: Selection::Key(3.0.into()), ..Query::default() };
+    /// assert_eq!(query.select(&rows)[0].id, "a");
+    /// ```
     #[must_use]
     pub fn select<'a>(&self, rows: &'a [Row]) -> Vec<&'a Row> {
         let limit = self.limit.unwrap_or(usize::MAX);

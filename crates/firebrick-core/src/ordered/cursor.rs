@@ -6,6 +6,21 @@ use super::node::Node;
 use super::{NodeSource, Tree, TreeError};
 
 /// A place in a version of the tree. It holds the nodes on its path, nothing else.
+///
+/// ```
+/// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+/// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+/// let mut cursor = tree.cursor(&blocks, 0)?;
+/// let mut keys = Vec::new();
+/// while let Some((key, _value)) = cursor.entry() {
+///     keys.push(key.to_vec());
+///     cursor.next(&blocks)?;
+/// }
+/// assert_eq!(keys, [b"a", b"c"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Cursor {
     /// From the root to the leaf, with the position in each; empty beyond the ends.
@@ -14,6 +29,17 @@ pub struct Cursor {
 
 impl Tree {
     /// A cursor at the entry that has so many before it; beyond the end if there are not as many.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let rank = tree.rank(&blocks, b"b")?;
+    /// let cursor = tree.cursor(&blocks, rank)?; // at "b", or at the next key
+    /// assert_eq!(cursor.entry(), Some((&b"c"[..], &b"3"[..])));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TreeError`] if a node on the way is missing or damaged.
@@ -47,6 +73,16 @@ impl Tree {
 
 impl Cursor {
     /// The entry that is here; `None` beyond the ends.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// assert_eq!(tree.cursor(&blocks, 0)?.entry(), Some((&b"a"[..], &b"1"[..])));
+    /// assert_eq!(tree.cursor(&blocks, 2)?.entry(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn entry(&self) -> Option<(&[u8], &[u8])> {
         let (leaf, at) = self.path.last()?;
@@ -55,6 +91,17 @@ impl Cursor {
 
     /// Goes to the next entry.
     ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let mut cursor = tree.cursor(&blocks, 0)?;
+    /// cursor.next(&blocks)?;
+    /// assert_eq!(cursor.entry(), Some((&b"c"[..], &b"3"[..])));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`TreeError`] if a node is missing or damaged.
     pub fn next(&mut self, source: &impl NodeSource) -> Result<(), TreeError> {
@@ -62,6 +109,17 @@ impl Cursor {
     }
 
     /// Goes to the entry before.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let mut cursor = tree.cursor(&blocks, 1)?;
+    /// cursor.previous(&blocks)?;
+    /// assert_eq!(cursor.entry(), Some((&b"a"[..], &b"1"[..])));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TreeError`] if a node is missing or damaged.

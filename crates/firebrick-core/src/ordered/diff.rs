@@ -7,6 +7,19 @@ use super::node::{Child, Node};
 use super::{NodeSource, Tree, TreeError};
 
 /// One key on which two versions differ.
+///
+/// ```
+/// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+/// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+/// let other = tree.edit(&blocks, vec![Edit::put("a", "one")])?.tree;
+/// let change = &Tree::diff(&tree, &other, &blocks)?[0];
+/// assert_eq!(change.key, b"a");
+/// assert_eq!(change.old.as_deref(), Some(&b"1"[..]));
+/// assert_eq!(change.new.as_deref(), Some(&b"one"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The key.
@@ -20,6 +33,18 @@ pub struct Change {
 impl Tree {
     /// The keys on which `old` and `new` differ, ascending. Nodes that both have are not looked
     /// into, so the cost follows the difference, not the size.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let other = tree.edit(&blocks, vec![Edit::put("b", "2"), Edit::remove("c")])?.tree;
+    /// let changes = Tree::diff(&tree, &other, &blocks)?;
+    /// let keys: Vec<_> = changes.iter().map(|change| &change.key[..]).collect();
+    /// assert_eq!(keys, [b"b", b"c"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TreeError`] if a node is missing or damaged.

@@ -13,6 +13,12 @@ const FILL_BYTES: usize = 6 << 10;
 const MIN_CHILDREN: usize = 4;
 
 /// A change of one entry.
+///
+/// ```
+/// # use firebrick_core::ordered::Edit;
+/// let edit = Edit::put("a", "1");
+/// assert_eq!((edit.key, edit.value), (b"a".to_vec(), Some(b"1".to_vec())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
     /// The key.
@@ -23,6 +29,16 @@ pub struct Edit {
 
 impl Edit {
     /// Sets the value of a key.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let tree = tree.edit(&blocks, vec![Edit::put("a", "one")])?.tree;
+    /// assert_eq!(tree.get(&blocks, b"a")?, Some(b"one".to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -32,6 +48,16 @@ impl Edit {
     }
 
     /// Removes a key.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let tree = tree.edit(&blocks, vec![Edit::remove("a")])?.tree;
+    /// assert_eq!(tree.get(&blocks, b"a")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn remove(key: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -42,6 +68,17 @@ impl Edit {
 }
 
 /// What [`Tree::edit`] gives.
+///
+/// ```
+/// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+/// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+/// let edited = tree.edit(&blocks, vec![Edit::remove("a"), Edit::remove("b")])?;
+/// assert_eq!(edited.absent, 1); // there was no "b"
+/// assert_eq!(edited.tree.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Edited {
     /// The new version.
@@ -66,6 +103,18 @@ struct Editor<'a, S> {
 impl Tree {
     /// Applies edits. Of several edits of one key the last one counts. On an empty tree this is the
     /// bulk build: sort, cut, build up.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let edits = vec![Edit::put("b", "2"), Edit::remove("c"), Edit::put("b", "two")];
+    /// let edited = tree.edit(&blocks, edits)?.tree;
+    /// assert_eq!(edited.get(&blocks, b"b")?, Some(b"two".to_vec()));
+    /// assert_eq!(edited.get(&blocks, b"c")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TreeError`] if a node is missing or damaged, or an entry too large.

@@ -85,6 +85,18 @@ impl Child {
 }
 
 /// A node of the tree.
+///
+/// ```
+/// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+/// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+/// let saved = tree.save();
+/// let (cid, node) = &saved.nodes[0];
+/// assert_eq!(*cid, saved.blocks[0].cid);
+/// assert!(node.memory() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Node {
     level: u8,
@@ -111,6 +123,19 @@ impl Node {
     }
 
     /// The blocks of the children, as far as they are stored.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let many = (0..1000_u16).map(|n| Edit::put(n.to_be_bytes(), [7; 100])).collect();
+    /// let saved = tree.edit(&blocks, many)?.tree.save();
+    /// let (_, root) = saved.nodes.last().expect("the root comes last");
+    /// let first = root.stored_children().next();
+    /// assert_eq!(first, Some(saved.blocks[0].cid));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stored_children(&self) -> impl Iterator<Item = Cid> {
         self.children.iter().filter_map(|child| match child.link {
             Link::Stored(cid) => Some(cid),
@@ -173,6 +198,16 @@ impl Node {
     }
 
     /// What the node takes in memory, in bytes.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// let more = tree.edit(&blocks, vec![Edit::put("b", "2")])?.tree;
+    /// assert!(more.save().nodes[0].1.memory() > tree.save().nodes[0].1.memory());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> usize {
         self.bytes.len() + self.ends.len() * ENTRY_BYTES + self.children.len() * CHILD_BYTES
@@ -247,6 +282,19 @@ impl Node {
     }
 
     /// Reads the block of a node.
+    ///
+    /// ```
+    /// # use firebrick_core::{memory::MemoryBlocks, ordered::{Edit, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let edits = vec![Edit::put("a", "1"), Edit::put("c", "3")];
+    /// # let tree = Tree::empty().edit(&blocks, edits)?.tree;
+    /// # use firebrick_core::ordered::Node;
+    /// let saved = tree.save();
+    /// let node = Node::decode(&saved.blocks[0].bytes)?;
+    /// assert_eq!(node.memory(), saved.nodes[0].1.memory());
+    /// assert!(Node::decode(b"something else").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// What is wrong with it.

@@ -10,6 +10,16 @@ use super::{Edited, PailError, ShardSource, Tree, check_key};
 impl Tree {
     /// This version without `key`, by the rules of the pail's delete.
     ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let one = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// let two = one.put(&blocks, "beet", value(2))?;
+    /// assert_eq!(two.del(&blocks, "beet")?.root(), one.root());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::put`].
     pub fn del(&self, source: &impl ShardSource, key: &str) -> Result<Self, PailError> {
@@ -17,6 +27,17 @@ impl Tree {
     }
 
     /// [`Self::del`], and which shards were made and replaced.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().batch(&blocks, [("apple", value(1)), ("beet", value(2))])?;
+    /// let edited = tree.del_traced(&blocks, "beet")?;
+    /// assert_eq!(edited.removed, [tree.root()]);
+    /// assert_eq!(edited.added[0].cid, edited.tree.root());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::put`].

@@ -9,6 +9,18 @@ use super::{PailError, ShardSource, Tree};
 use crate::cid::Cid;
 
 /// One key on which two versions differ.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// let old = Tree::empty().put(&blocks, "apple", value(1))?;
+/// let new = old.put(&blocks, "apple", value(2))?;
+/// let change = Tree::diff(&old, &new, &blocks).next().expect("one key differs")?;
+/// assert_eq!(change.key, "apple");
+/// assert_eq!((change.old, change.new), (Some(value(1)), Some(value(2))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The key.
@@ -22,6 +34,20 @@ pub struct Change {
 impl Tree {
     /// The keys on which `old` and `new` differ, ascending. Shards that both have are skipped, so
     /// the cost follows the difference, not the size.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let old = Tree::empty().batch(&blocks, [("apple", value(1)), ("beet", value(2))])?;
+    /// let new = old.batch(&blocks, [("beet", value(3)), ("cherry", value(4))])?;
+    /// let mut keys = Vec::new();
+    /// for change in Tree::diff(&old, &new, &blocks) {
+    ///     keys.push(change?.key);
+    /// }
+    /// assert_eq!(keys, ["beet", "cherry"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn diff<S: ShardSource>(old: &Tree, new: &Tree, source: S) -> Diff<S> {
         Diff {
             state: State::Start(old.clone(), new.clone()),
@@ -32,6 +58,17 @@ impl Tree {
 }
 
 /// The iterator of [`Tree::diff`]. It ends after the first error.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+/// let mut diff = Tree::diff(&Tree::empty(), &tree, &blocks);
+/// assert_eq!(diff.next().transpose()?.and_then(|change| change.new), Some(value(1)));
+/// assert!(diff.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Diff<S> {
     state: State,

@@ -14,6 +14,17 @@ use crate::block::Block;
 use crate::cid::Cid;
 
 /// A new version and what changed, for writers that reproduce the format's commits exactly.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// let old = Tree::empty().put(&blocks, "apple", value(1))?;
+/// let edited = old.edit(&blocks, [("beet", value(2))])?;
+/// assert_eq!(edited.added.last().map(|block| block.cid), Some(edited.tree.root()));
+/// assert_eq!(edited.removed, [old.root()]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Edited {
     /// The new version.
@@ -27,6 +38,17 @@ pub struct Edited {
 impl Tree {
     /// This version with `key` set to `value`.
     ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// let other = tree.put(&blocks, "apple", value(2))?;
+    /// assert_eq!(other.get(&blocks, "apple")?, Some(value(2)));
+    /// assert_eq!(tree.get(&blocks, "apple")?, Some(value(1))); // a version never changes
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PailError::Key`] for a key that the format does not allow, else whatever prevents reading
     /// the shards on the way.
@@ -39,6 +61,17 @@ impl Tree {
     ///
     /// Each shard is written once, whatever the number of operations. Operations that are already
     /// sorted by key cost a little less.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty();
+    /// let all = tree.batch(&blocks, [("beet", value(2)), ("apple", value(1))])?;
+    /// let each = tree.put(&blocks, "apple", value(1))?.put(&blocks, "beet", value(2))?;
+    /// assert_eq!(all.root(), each.root());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::put`]; nothing is applied then.
@@ -62,6 +95,16 @@ impl Tree {
     }
 
     /// [`Self::put`] and [`Self::batch`], and which shards were made and replaced.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let edited = Tree::empty().edit(&blocks, [("apple", value(1)), ("apricot", value(2))])?;
+    /// assert_eq!(edited.tree.get(&blocks, "apricot")?, Some(value(2)));
+    /// assert_eq!(edited.added.len(), 3); // the root, and one shard each for "a" and "ap"
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::put`].

@@ -1,9 +1,26 @@
 //! Which keys the format allows.
 
 /// The longest key, in bytes.
+///
+/// ```
+/// use firebrick_core::pail::{KeyError, MAX_KEY_BYTES, check_key};
+///
+/// assert!(check_key(&"x".repeat(MAX_KEY_BYTES)).is_ok());
+/// assert_eq!(check_key(&"x".repeat(MAX_KEY_BYTES + 1)), Err(KeyError::TooLong(4097)));
+/// ```
 pub const MAX_KEY_BYTES: usize = 4096;
 
 /// Why text cannot be a key.
+///
+/// ```
+/// use firebrick_core::pail::{KeyError, check_key};
+///
+/// match check_key("tab\there") {
+///     Err(KeyError::Character { byte, at }) => assert_eq!((byte, at), (b'\t', 3)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -24,6 +41,14 @@ pub enum KeyError {
 }
 
 /// Checks that `key` is one to 4096 characters of printable ASCII (`0x20` to `0x7e`).
+///
+/// ```
+/// use firebrick_core::pail::{KeyError, check_key};
+///
+/// assert!(check_key("task-1").is_ok());
+/// assert_eq!(check_key(""), Err(KeyError::Empty));
+/// assert!(check_key("café").is_err());
+/// ```
 ///
 /// # Errors
 /// [`KeyError`] says what is wrong.

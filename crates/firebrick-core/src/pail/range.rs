@@ -7,6 +7,18 @@ use super::{PailError, ShardSource, Tree};
 use crate::cid::Cid;
 
 /// Which keys a scan yields: all that match every condition.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # use firebrick_core::pail::Range;
+/// let tree = Tree::empty().batch(&blocks, [("a1", value(1)), ("a2", value(2)), ("b", value(3))])?;
+/// let range = Range::prefix("a").after("a1");
+/// let found: Result<Vec<_>, _> = tree.entries(&blocks, range).collect();
+/// assert_eq!(found?, [("a2".to_string(), value(2))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     start: Bound<String>,
@@ -22,6 +34,12 @@ impl Default for Range {
 
 impl Range {
     /// All keys.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// assert!(Range::all().contains("apple"));
+    /// assert_eq!(Range::all(), Range::default());
+    /// ```
     #[must_use]
     pub const fn all() -> Self {
         Self {
@@ -32,6 +50,13 @@ impl Range {
     }
 
     /// The keys that begin with `prefix`.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::prefix("task-");
+    /// assert!(range.contains("task-1"));
+    /// assert!(!range.contains("note-1"));
+    /// ```
     #[must_use]
     pub fn prefix(prefix: impl Into<String>) -> Self {
         Self {
@@ -41,6 +66,15 @@ impl Range {
     }
 
     /// The keys between two bounds.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// use std::ops::Bound;
+    ///
+    /// let range = Range::bounds(Bound::Excluded("a".into()), Bound::Included("c".into()));
+    /// assert!(!range.contains("a"));
+    /// assert!(range.contains("c"));
+    /// ```
     #[must_use]
     pub fn bounds(start: Bound<String>, end: Bound<String>) -> Self {
         Self {
@@ -51,6 +85,13 @@ impl Range {
     }
 
     /// The same range from `start` on.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::all().from("beet");
+    /// assert!(range.contains("beet"));
+    /// assert!(!range.contains("apple"));
+    /// ```
     #[must_use]
     pub fn from(mut self, start: impl Into<String>) -> Self {
         self.start = Bound::Included(start.into());
@@ -58,6 +99,13 @@ impl Range {
     }
 
     /// The same range behind `key`: the way to the next page.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::all().after("beet");
+    /// assert!(!range.contains("beet"));
+    /// assert!(range.contains("beet2"));
+    /// ```
     #[must_use]
     pub fn after(mut self, key: impl Into<String>) -> Self {
         self.start = Bound::Excluded(key.into());
@@ -65,6 +113,13 @@ impl Range {
     }
 
     /// The same range up to `end`, that included.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::all().to("beet");
+    /// assert!(range.contains("beet"));
+    /// assert!(!range.contains("beet2"));
+    /// ```
     #[must_use]
     pub fn to(mut self, end: impl Into<String>) -> Self {
         self.end = Bound::Included(end.into());
@@ -72,6 +127,13 @@ impl Range {
     }
 
     /// The same range up to `end`, that excluded.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::all().before("beet");
+    /// assert!(range.contains("apple"));
+    /// assert!(!range.contains("beet"));
+    /// ```
     #[must_use]
     pub fn before(mut self, end: impl Into<String>) -> Self {
         self.end = Bound::Excluded(end.into());
@@ -79,6 +141,13 @@ impl Range {
     }
 
     /// Whether a scan of this range yields `key`, if it is there.
+    ///
+    /// ```
+    /// # use firebrick_core::pail::Range;
+    /// let range = Range::prefix("b").before("c").after("beet");
+    /// assert!(range.contains("berry"));
+    /// assert!(!range.contains("beet") && !range.contains("cherry"));
+    /// ```
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         let (start, after) = self.seek();
@@ -128,6 +197,21 @@ impl Tree {
     ///
     /// `source` may be a reference or an owned handle such as an `Arc`; with the latter the
     /// iterator borrows nothing.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::pail::Range;
+    /// let tree = Tree::empty().batch(&blocks, [("cherry", value(3)), ("apple", value(1))])?;
+    /// let mut keys = Vec::new();
+    /// for entry in tree.entries(&blocks, Range::all()) {
+    ///     let (key, _value) = entry?;
+    ///     keys.push(key);
+    /// }
+    /// assert_eq!(keys, ["apple", "cherry"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn entries<S: ShardSource>(&self, source: S, range: Range) -> Entries<S> {
         Entries {
             state: State::Start(self.clone()),
@@ -138,6 +222,16 @@ impl Tree {
 }
 
 /// The iterator of [`Tree::entries`]. It ends after the first error.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # use firebrick_core::pail::Range;
+/// let mut entries = Tree::at(value(9)).entries(&blocks, Range::all());
+/// assert!(entries.next().is_some_and(|entry| entry.is_err())); // there is no such root
+/// assert!(entries.next().is_none());
+/// ```
 #[derive(Debug)]
 pub struct Entries<S> {
     state: State,

@@ -32,6 +32,18 @@ const LINK_LEN: usize = 41;
 ///  4 each: where each entry begins, and at last where the tail begins
 ///    the encoded bytes, to which these positions refer
 /// ```
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+/// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+/// # let shard = blocks.shard(&tree.root())?;
+/// assert_eq!(shard.len(), 2); // "apple", and all that begins with "b"
+/// assert_eq!(Cid::of(Codec::DagCbor, shard.bytes()), tree.root());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
     data: Arc<[u8]>,
@@ -46,6 +58,21 @@ fn index_bytes(count: usize) -> usize {
 }
 
 /// One entry of a shard.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+/// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+/// # let shard = blocks.shard(&tree.root())?;
+/// let apple = shard.entry(0);
+/// assert_eq!(apple.key, b"apple");
+/// assert_eq!((apple.child, apple.value), (None, Some(value(1))));
+/// let below = shard.entry(1);
+/// assert!(below.key == b"b" && below.child.is_some() && below.value.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The key, relative to the shard's prefix.
@@ -59,6 +86,20 @@ pub struct Entry<'a> {
 impl Shard {
     /// Reads a shard, strictly: only the canonical encoding of a well-formed shard is accepted.
     /// The bytes are copied, so that a shard does not keep a whole CAR in memory.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// # use firebrick_core::pail::Shard;
+    /// let block = blocks.block(&tree.root()).expect("it was saved");
+    /// assert_eq!(Shard::decode(&block.bytes)?, shard);
+    /// assert!(Shard::decode(b"something else").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// What is wrong, in a few words.
@@ -80,12 +121,36 @@ impl Shard {
     }
 
     /// The encoded form.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// # use firebrick_core::pail::Shard;
+    /// assert_eq!(Shard::decode(shard.bytes())?, shard);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.data[index_bytes(self.len())..]
     }
 
     /// The encoded form as shared bytes, which are not copied.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let shared = shard.to_bytes();
+    /// assert_eq!(shared.as_ptr(), shard.bytes().as_ptr()); // not a copy
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         struct Encoded(Shard);
@@ -98,6 +163,17 @@ impl Shard {
     }
 
     /// How many bytes of memory this shard takes.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// assert!(shard.memory() > shard.bytes().len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> usize {
         // The counters of the `Arc` lie before the data.
@@ -105,6 +181,19 @@ impl Shard {
     }
 
     /// What all keys in and below this shard begin with.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// assert_eq!(shard.prefix(), b"");
+    /// let below = shard.entry(1).child.expect("there are keys below");
+    /// assert_eq!(blocks.shard(&below)?.prefix(), b"b");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
         let bytes = self.bytes();
@@ -113,18 +202,52 @@ impl Shard {
     }
 
     /// The number of entries.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// assert_eq!(shard.len(), shard.entries().count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.mask().count_ones() as usize
     }
 
     /// Whether there are no entries.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// assert!(!shard.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The entry at `index`.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let last = shard.entry(shard.len() - 1);
+    /// assert_eq!(last.key, b"b");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// If `index` is not less than [`Self::len`].
@@ -147,11 +270,36 @@ impl Shard {
     }
 
     /// All entries, in order.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let keys: Vec<&[u8]> = shard.entries().map(|entry| entry.key).collect();
+    /// assert_eq!(keys, [&b"apple"[..], b"b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
         (0..self.len()).map(|index| self.entry(index))
     }
 
     /// The entry whose key begins with `first`.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let apple = shard.find(b'a').expect("one begins so");
+    /// assert_eq!(apple.value, Some(value(1)));
+    /// assert!(shard.find(b'c').is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn find(&self, first: u8) -> Option<Entry<'_>> {
         self.has(first).then(|| self.entry(self.lower_bound(first)))
@@ -178,6 +326,20 @@ impl Shard {
 
 /// A *chain* of shards: each has nothing but one child, which is the next shard, up to the last one.
 /// Keys that begin alike make long chains; a shard that holds more is a chain of its own.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+/// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+/// # let shard = blocks.shard(&tree.root())?;
+/// let below = shard.entry(1).child.expect("there are keys below");
+/// let chain = blocks.chain(&below)?;
+/// assert!(chain.is_whole());
+/// assert_eq!(chain.end().prefix(), b"be"); // the shard of "b" holds nothing else
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The length of the prefix of the first shard.
@@ -189,6 +351,19 @@ pub struct Chain {
 impl Chain {
     /// The chain that begins with `first`, as far as its shards can be read and are in their place.
     /// Whoever needs the next one gets the error.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// # use firebrick_core::pail::Chain;
+    /// let chain = Chain::follow(shard.clone(), &blocks);
+    /// assert_eq!(chain.end(), &shard); // it has two entries, so nothing follows it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn follow(first: Shard, source: &(impl ShardSource + ?Sized)) -> Self {
         let start = first.prefix().len();
         let mut end = first;
@@ -203,12 +378,41 @@ impl Chain {
     }
 
     /// Whether nothing kept [`Self::follow`] from the last shard.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// # use firebrick_core::pail::Chain;
+    /// let below = shard.entry(1).child.expect("there are keys below");
+    /// let first = blocks.shard(&below)?;
+    /// assert!(Chain::follow(first.clone(), &blocks).is_whole());
+    /// assert!(!Chain::follow(first, &MemoryBlocks::new()).is_whole()); // the next shard is lacking
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.end.next_in_chain().is_none()
     }
 
     /// `shard` as a chain of its own, or back again if it is not one.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// # use firebrick_core::pail::Chain;
+    /// let below = shard.entry(1).child.expect("there are keys below");
+    /// assert!(Chain::single(shard).is_ok());
+    /// assert!(Chain::single(blocks.shard(&below)?).is_err()); // another follows this one
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The shard, if others follow it.
@@ -223,12 +427,36 @@ impl Chain {
     }
 
     /// The last shard.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let chain = blocks.chain(&tree.root())?;
+    /// assert_eq!(chain.end().find(b'a').and_then(|entry| entry.value), Some(value(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn end(&self) -> &Shard {
         &self.end
     }
 
     /// How many bytes of memory it takes beside the size of this type.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::{ShardSource, Tree}};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # let ops = [("apple", value(1)), ("beet", value(2)), ("berry", value(3))];
+    /// # let tree = blocks.save(&Tree::empty().batch(&blocks, ops)?);
+    /// # let shard = blocks.shard(&tree.root())?;
+    /// let chain = blocks.chain(&tree.root())?;
+    /// assert_eq!(chain.memory(), chain.end().memory()); // only the last shard is kept
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> usize {
         self.end.memory()

@@ -7,6 +7,18 @@ use crate::block::Block;
 impl Tree {
     /// The shards of this version that `base` does not share, children before their parents; all
     /// of them without a base. Both trees are walked side by side, and what they share is skipped.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let old = Tree::empty().batch(&blocks, [("beet", value(1)), ("berry", value(2))])?;
+    /// let new = old.put(&blocks, "cherry", value(3))?;
+    /// let blocks_of = |base| new.shards_since(&blocks, base).collect::<Result<Vec<_>, _>>();
+    /// assert_eq!(blocks_of(None)?.len(), 3); // the root, "b" and "be"
+    /// assert_eq!(blocks_of(Some(&old))?.len(), 1); // only the root is new
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shards_since<S: ShardSource>(&self, source: S, base: Option<&Tree>) -> ShardsSince<S> {
         ShardsSince {
             start: Some((self.clone(), base.cloned())),
@@ -18,6 +30,17 @@ impl Tree {
 }
 
 /// The iterator of [`Tree::shards_since`]. It ends after the first error.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+/// let mut shards = tree.shards_since(&blocks, None);
+/// assert_eq!(shards.next().transpose()?.map(|block| block.cid), Some(tree.root()));
+/// assert!(shards.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShardsSince<S> {
     start: Option<(Tree, Option<Tree>)>,

@@ -7,6 +7,12 @@ use crate::block::Block;
 use crate::cid::{Cid, Codec};
 
 /// The root of the tree without keys, `bafyreihh6nbfbhgkf5lz7hhsscjgiquw426rxzr3fprbgonekzmyvirrhe`.
+///
+/// ```
+/// use firebrick_core::pail::{EMPTY_ROOT, Tree};
+///
+/// assert_eq!(Tree::empty().root(), EMPTY_ROOT);
+/// ```
 pub const EMPTY_ROOT: Cid = Cid::from_digest(
     Codec::DagCbor,
     [
@@ -20,6 +26,17 @@ pub const EMPTY_ROOT: Cid = Cid::from_digest(
 ///
 /// Cloning is cheap. The version stays readable for as long as the source keeps the shards that
 /// were saved when it was made; its unsaved shards are part of it.
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+/// # let blocks = MemoryBlocks::new();
+/// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+/// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+/// let saved = blocks.save(&tree);
+/// assert_eq!(saved.root(), tree.root());
+/// assert_eq!(saved.get(&blocks, "apple")?, Some(value(1)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: Cid,
@@ -190,12 +207,32 @@ impl Default for Tree {
 
 impl Tree {
     /// The tree without keys.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// # use firebrick_core::pail::Range;
+    /// assert_eq!(Tree::empty().get(&blocks, "apple")?, None);
+    /// assert_eq!(Tree::empty().entries(&blocks, Range::all()).count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn empty() -> Self {
         Self::at(EMPTY_ROOT)
     }
 
     /// The version with this root, whose shards are in the source.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let root = blocks.save(&Tree::empty().put(&blocks, "apple", value(1))?).root();
+    /// let tree = Tree::at(root);
+    /// assert_eq!(tree.get(&blocks, "apple")?, Some(value(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn at(root: Cid) -> Self {
         Self { root, node: None }
@@ -209,6 +246,16 @@ impl Tree {
     }
 
     /// The CID of the root shard: it stands for the whole version.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let ab = Tree::empty().put(&blocks, "a", value(1))?.put(&blocks, "b", value(2))?;
+    /// let ba = Tree::empty().put(&blocks, "b", value(2))?.put(&blocks, "a", value(1))?;
+    /// assert_eq!(ab.root(), ba.root()); // the order of puts leaves no trace
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn root(&self) -> Cid {
         self.root
@@ -222,6 +269,17 @@ impl Tree {
     }
 
     /// The value of `key`. A key that the format does not allow has none.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// assert_eq!(tree.get(&blocks, "apple")?, Some(value(1)));
+    /// assert_eq!(tree.get(&blocks, "app")?, None);
+    /// assert_eq!(tree.get(&blocks, "café")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`PailError`] if a shard on the way is missing or damaged.
@@ -264,6 +322,16 @@ impl Tree {
 
     /// The shards of this version that are not in the source, children before their parents, in
     /// the order in which the format emits them (format §5.3).
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// let shards = tree.unsaved();
+    /// assert_eq!(shards.last().map(|block| block.cid), Some(tree.root()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn unsaved(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
@@ -284,12 +352,36 @@ impl Tree {
     }
 
     /// The encoded bytes of the shards that are not in the source.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// let bytes: usize = tree.unsaved().iter().map(|block| block.bytes.len()).sum();
+    /// assert_eq!(tree.unsaved_bytes(), bytes);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
         self.node.as_ref().map_or(0, |node| node.bytes)
     }
 
     /// The same version with nothing in memory, for use once [`Self::unsaved`] is stored.
+    ///
+    /// ```
+    /// # use firebrick_core::{Cid, cid::Codec, memory::MemoryBlocks, pail::Tree};
+    /// # let blocks = MemoryBlocks::new();
+    /// # let value = |n: u8| Cid::of(Codec::Raw, &[n]);
+    /// let tree = Tree::empty().put(&blocks, "apple", value(1))?;
+    /// for block in tree.unsaved() {
+    ///     blocks.insert(&block);
+    /// }
+    /// let tree = tree.saved();
+    /// assert!(tree.unsaved().is_empty());
+    /// assert_eq!(tree.get(&blocks, "apple")?, Some(value(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn saved(&self) -> Self {
         Self::at(self.root)

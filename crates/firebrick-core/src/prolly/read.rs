@@ -15,6 +15,19 @@ const MAX_HEIGHT: u64 = 32;
 /// bytes, already verified. Ends after the first error.
 ///
 /// Node boundaries may be anywhere: trees that JavaScript updated in place are not canonical.
+///
+/// ```
+/// # use firebrick_core::{Cid, cbor, prolly::{self, Entry}};
+/// # let entry = |n: u8| Ok(Entry { key: format!("{n:03}"), value: cbor::to_vec(&n)?.into() });
+/// # let all = (0..100).map(entry).collect::<Result<Vec<_>, cbor::CborError>>()?;
+/// let blocks = prolly::build(all.clone());
+/// let root = blocks.last().expect("there are entries").cid;
+/// let get = |cid: &Cid| blocks.iter().find(|b| b.cid == *cid).map(|b| b.bytes.clone());
+/// let from = Some("042".to_string());
+/// let found: Result<Vec<_>, _> = prolly::entries(root, get, from).collect();
+/// assert_eq!(found?, all[42..]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn entries<K: TreeKey, G: FnMut(&Cid) -> Option<Bytes>>(
     root: Cid,
     get: G,
@@ -32,6 +45,14 @@ pub fn entries<K: TreeKey, G: FnMut(&Cid) -> Option<Bytes>>(
 }
 
 /// The iterator of [`entries`].
+///
+/// ```
+/// # use firebrick_core::{Cid, cid::Codec, prolly};
+/// let root = Cid::of(Codec::DagCbor, b"no such node");
+/// let mut entries = prolly::entries::<String, _>(root, |_| None, None);
+/// assert!(entries.next().is_some_and(|entry| entry.is_err()));
+/// assert_eq!(entries.next(), None); // it ends after an error
+/// ```
 #[derive(Debug)]
 pub struct Entries<K, G> {
     get: G,
