@@ -10,24 +10,73 @@ use crate::cid::{BINARY_LEN, Cid};
 use crate::keys::KeyId;
 
 /// What every backup file begins with.
+///
+/// ```
+/// use firebrick_core::backup::{MAGIC, Preamble};
+///
+/// assert!(Preamble { key: None }.encode().starts_with(MAGIC));
+/// ```
 pub const MAGIC: &[u8; 16] = b"FIREBRICK BACKUP";
 
 /// The version that this library writes, and the newest that it reads.
+///
+/// ```
+/// use firebrick_core::backup::{Preamble, PreambleError, VERSION};
+///
+/// let mut bytes = Preamble { key: None }.encode();
+/// bytes[16..18].copy_from_slice(&(VERSION + 1).to_le_bytes());
+/// assert_eq!(Preamble::decode(&bytes), Err(PreambleError::Newer(VERSION + 1)));
+/// ```
 pub const VERSION: u16 = 1;
 
 /// Bytes of the preamble.
+///
+/// ```
+/// use firebrick_core::backup::{PREAMBLE_LEN, Preamble};
+///
+/// assert_eq!(Preamble { key: None }.encode().len(), PREAMBLE_LEN);
+/// ```
 pub const PREAMBLE_LEN: usize = 56;
 
 /// Bytes before the content of a frame: its kind and the length of the content.
+///
+/// ```
+/// use firebrick_core::backup::{FRAME_HEAD_LEN, FrameKind, frame_head};
+///
+/// let head = frame_head(FrameKind::Car, 1000).expect("it is short enough");
+/// assert_eq!(head.len(), FRAME_HEAD_LEN);
+/// ```
 pub const FRAME_HEAD_LEN: usize = 5;
 
 /// Bytes of blocks from which a CAR is closed and another one begun.
+///
+/// ```
+/// use firebrick_core::backup::{CAR_BYTES, FrameKind, frame_head};
+///
+/// assert_eq!(CAR_BYTES, 4 * 1024 * 1024);
+/// assert!(frame_head(FrameKind::Car, CAR_BYTES).is_some()); // it fits in a frame
+/// ```
 pub const CAR_BYTES: usize = 4 << 20;
 
 /// Bytes of a [`FrameKind::Part`], but for the last one of a content.
+///
+/// ```
+/// use firebrick_core::backup::{FileHead, PART_BYTES};
+/// # let cid = firebrick_core::file::block("").cid;
+///
+/// let file = FileHead { cid, len: 2_500_000 };
+/// assert_eq!(file.len.div_ceil(PART_BYTES), 3); // two full parts and a shorter one
+/// ```
 pub const PART_BYTES: u64 = 1 << 20;
 
 /// What a frame holds.
+///
+/// ```
+/// use firebrick_core::backup::{FrameKind, read_frame_head};
+///
+/// let (kind, len) = read_frame_head(b"T\x09\0\0\0").expect("there is such a kind");
+/// assert_eq!((kind, len), (FrameKind::Trailer, 9));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
@@ -47,6 +96,13 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// The kind of a frame by its first byte.
+    ///
+    /// ```
+    /// use firebrick_core::backup::FrameKind;
+    ///
+    /// assert_eq!(FrameKind::from_byte(b'C'), Some(FrameKind::Car));
+    /// assert_eq!(FrameKind::from_byte(b'?'), None);
+    /// ```
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
@@ -64,6 +120,12 @@ impl FrameKind {
 /// The first bytes of a frame.
 ///
 /// `None` if the content is longer than a frame can be, 4 GiB.
+///
+/// ```
+/// use firebrick_core::backup::{FrameKind, frame_head};
+///
+/// assert_eq!(frame_head(FrameKind::Car, 258), Some(*b"C\x02\x01\0\0"));
+/// ```
 #[must_use]
 pub fn frame_head(kind: FrameKind, content: usize) -> Option<[u8; FRAME_HEAD_LEN]> {
     let mut head = [kind as u8; FRAME_HEAD_LEN];
@@ -73,6 +135,13 @@ pub fn frame_head(kind: FrameKind, content: usize) -> Option<[u8; FRAME_HEAD_LEN
 
 /// Reads the first bytes of a frame: its kind and the length of its content. `None` if there is no
 /// such kind.
+///
+/// ```
+/// use firebrick_core::backup::{FrameKind, read_frame_head};
+///
+/// assert_eq!(read_frame_head(b"C\x02\x01\0\0"), Some((FrameKind::Car, 258)));
+/// assert_eq!(read_frame_head(b"?\x02\x01\0\0"), None);
+/// ```
 #[must_use]
 pub fn read_frame_head(head: &[u8; FRAME_HEAD_LEN]) -> Option<(FrameKind, u32)> {
     let [kind, length @ ..] = head;
@@ -80,6 +149,14 @@ pub fn read_frame_head(head: &[u8; FRAME_HEAD_LEN]) -> Option<(FrameKind, u32)> 
 }
 
 /// Which content follows, and how long it is.
+///
+/// ```
+/// use firebrick_core::backup::FileHead;
+/// use firebrick_core::file;
+///
+/// let head = FileHead { cid: file::block("waves").cid, len: 5 };
+/// assert_eq!(FileHead::decode(&head.encode()).map(|head| head.len), Some(5));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHead {
     /// Its raw block.
@@ -90,6 +167,14 @@ pub struct FileHead {
 
 impl FileHead {
     /// The content of the frame: the CID in binary, then the length.
+    ///
+    /// ```
+    /// use firebrick_core::backup::FileHead;
+    /// use firebrick_core::file;
+    ///
+    /// let head = FileHead { cid: file::block("waves").cid, len: 5 };
+    /// assert!(head.encode().ends_with(&[5, 0, 0, 0, 0, 0, 0, 0]));
+    /// ```
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.cid.to_bytes().to_vec();
@@ -98,6 +183,15 @@ impl FileHead {
     }
 
     /// Reads the content of the frame; `None` if it is something else.
+    ///
+    /// ```
+    /// use firebrick_core::backup::FileHead;
+    /// use firebrick_core::file;
+    ///
+    /// let head = FileHead { cid: file::block("waves").cid, len: 5 };
+    /// assert_eq!(FileHead::decode(&head.encode()), Some(head));
+    /// assert_eq!(FileHead::decode(b"waves"), None);
+    /// ```
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (cid, len) = bytes.split_first_chunk::<BINARY_LEN>()?;
@@ -109,6 +203,15 @@ impl FileHead {
 }
 
 /// What the preamble says.
+///
+/// ```
+/// use firebrick_core::backup::Preamble;
+/// use firebrick_core::keys::Key;
+///
+/// let key = Key::generate([7; 32]);
+/// let preamble = Preamble { key: Some(key.key_id()) };
+/// assert_ne!(preamble.encode(), Preamble { key: None }.encode());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preamble {
     /// The key that the frames are sealed with; `None` if they are plain.
@@ -116,6 +219,15 @@ pub struct Preamble {
 }
 
 /// Why bytes are not the preamble of a backup that this library reads.
+///
+/// ```
+/// use firebrick_core::backup::{PREAMBLE_LEN, Preamble, PreambleError};
+///
+/// assert_eq!(Preamble::decode(&[0; PREAMBLE_LEN]), Err(PreambleError::Foreign));
+/// let mut bytes = Preamble { key: None }.encode();
+/// bytes[18] = 9; // no such cipher
+/// assert_eq!(Preamble::decode(&bytes), Err(PreambleError::Damaged));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreambleError {
     /// Another kind of file.
@@ -131,6 +243,13 @@ pub enum PreambleError {
 
 impl Preamble {
     /// `magic, version, cipher (0 none, 1 sealed), reserved, key id`; numbers little-endian.
+    ///
+    /// ```
+    /// use firebrick_core::backup::Preamble;
+    ///
+    /// let bytes = Preamble { key: None }.encode();
+    /// assert_eq!(bytes[..18], *b"FIREBRICK BACKUP\x01\0");
+    /// ```
     #[must_use]
     pub fn encode(&self) -> [u8; PREAMBLE_LEN] {
         let mut out = [0; PREAMBLE_LEN];
@@ -144,6 +263,15 @@ impl Preamble {
     }
 
     /// Reads a preamble.
+    ///
+    /// ```
+    /// use firebrick_core::backup::Preamble;
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let preamble = Preamble { key: Some(Key::generate([7; 32]).key_id()) };
+    /// assert_eq!(Preamble::decode(&preamble.encode())?, preamble);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`PreambleError`].
@@ -173,6 +301,21 @@ impl Preamble {
 }
 
 /// What a backup is of.
+///
+/// ```
+/// use firebrick_core::backup::Header;
+/// use firebrick_core::genesis::GENESIS;
+///
+/// let header = Header {
+///     ledger: "notes".into(),
+///     created_ms: 5,
+///     head: vec![GENESIS.event.cid],
+///     root: GENESIS.root.cid,
+///     base: vec![], // a full backup
+/// };
+/// assert_eq!(Header::decode(&header.encode()?)?.ledger, "notes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// The ledger's name.
@@ -188,6 +331,15 @@ pub struct Header {
 }
 
 /// What a backup held, to compare with what was read.
+///
+/// ```
+/// use firebrick_core::backup::Trailer;
+///
+/// let trailer = Trailer { cars: 1, events: 2, ..Trailer::default() };
+/// assert!(trailer.missing.is_empty() && trailer.missing_files.is_empty());
+/// assert_eq!(Trailer::decode(&trailer.encode()?)?.events, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trailer {
     /// CARs.
@@ -214,6 +366,21 @@ pub struct Trailer {
 impl Header {
     /// The content of the header's frame.
     ///
+    /// ```
+    /// # use firebrick_core::backup::Header;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # let header = Header {
+    /// #     ledger: "notes".into(),
+    /// #     created_ms: 5,
+    /// #     head: vec![GENESIS.event.cid],
+    /// #     root: GENESIS.root.cid,
+    /// #     base: vec![],
+    /// # };
+    /// let bytes = header.encode()?;
+    /// assert_eq!(Header::decode(&bytes)?, header);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Never in practice.
     pub fn encode(&self) -> Result<Vec<u8>, CborError> {
@@ -221,6 +388,21 @@ impl Header {
     }
 
     /// Reads the content of the header's frame.
+    ///
+    /// ```
+    /// # use firebrick_core::backup::Header;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # let header = Header {
+    /// #     ledger: "notes".into(),
+    /// #     created_ms: 5,
+    /// #     head: vec![GENESIS.event.cid],
+    /// #     root: GENESIS.root.cid,
+    /// #     base: vec![],
+    /// # };
+    /// assert_eq!(Header::decode(&header.encode()?)?.root, GENESIS.root.cid);
+    /// assert!(Header::decode(b"waves").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] if it is something else.
@@ -232,6 +414,14 @@ impl Header {
 impl Trailer {
     /// The content of the trailer's frame.
     ///
+    /// ```
+    /// use firebrick_core::backup::Trailer;
+    ///
+    /// let bytes = Trailer { files: 3, ..Trailer::default() }.encode()?;
+    /// assert_ne!(bytes, Trailer::default().encode()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Never in practice.
     pub fn encode(&self) -> Result<Vec<u8>, CborError> {
@@ -239,6 +429,15 @@ impl Trailer {
     }
 
     /// Reads the content of the trailer's frame.
+    ///
+    /// ```
+    /// use firebrick_core::backup::Trailer;
+    ///
+    /// let trailer = Trailer { missing: vec!["note".into()], ..Trailer::default() };
+    /// assert_eq!(Trailer::decode(&trailer.encode()?)?, trailer);
+    /// assert!(Trailer::decode(b"waves").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] if it is something else.

@@ -21,11 +21,61 @@ pub use manifest::{MAX_PIECE_BYTES, MAX_PIECES, Manifest, ManifestError, Piece};
 pub use parts::Parts;
 
 /// The document field with encrypted files.
+///
+/// ```
+/// # let meta = firebrick_core::file::FileMeta {
+/// #     cid: firebrick_core::file::block("waves").cid.into(),
+/// #     car: vec![firebrick_core::genesis::GENESIS.car.cid.into()],
+/// #     size: 5,
+/// #     media_type: String::new(),
+/// #     last_modified: 0,
+/// # };
+/// use std::collections::BTreeMap;
+///
+/// use firebrick_core::{document, file};
+///
+/// let files = BTreeMap::from([("sea.txt", meta)]);
+/// let block = document::encode("summer", &BTreeMap::from([(file::FILES, files)]))?;
+/// assert!(!file::entries(&block.bytes)[0].public);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const FILES: &str = "_files";
 /// The document field with files that JavaScript shows a public URL for.
+///
+/// ```
+/// # let meta = firebrick_core::file::FileMeta {
+/// #     cid: firebrick_core::file::block("waves").cid.into(),
+/// #     car: vec![firebrick_core::genesis::GENESIS.car.cid.into()],
+/// #     size: 5,
+/// #     media_type: String::new(),
+/// #     last_modified: 0,
+/// # };
+/// use std::collections::BTreeMap;
+///
+/// use firebrick_core::{document, file};
+///
+/// let files = BTreeMap::from([("sea.txt", meta)]);
+/// let block = document::encode("summer", &BTreeMap::from([(file::PUBLIC_FILES, files)]))?;
+/// assert!(file::entries(&block.bytes)[0].public);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const PUBLIC_FILES: &str = "_publicFiles";
 
 /// What a document says about one of its files.
+///
+/// ```
+/// use firebrick_core::file::{self, FileMeta};
+///
+/// let content = file::block("waves");
+/// let meta = FileMeta {
+///     cid: content.cid.into(),
+///     car: vec![file::car(&[content.cid], [&content]).cid.into()],
+///     size: 5,
+///     media_type: "text/plain".into(),
+///     last_modified: 1_000,
+/// };
+/// assert_eq!(meta.content(), Some(content.cid));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileMeta {
@@ -45,12 +95,42 @@ pub struct FileMeta {
 
 impl FileMeta {
     /// The block that the entry names, if it is one of this format.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 1_000,
+    /// # };
+    /// assert_eq!(meta.content(), Some(content.cid));
+    /// ```
     #[must_use]
     pub fn content(&self) -> Option<Cid> {
         self.cid.cid()
     }
 
     /// The CAR that holds it.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let mut meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 1_000,
+    /// # };
+    /// assert_eq!(meta.car(), Some(car.cid));
+    /// meta.car.clear();
+    /// assert_eq!(meta.car(), None);
+    /// ```
     #[must_use]
     pub fn car(&self) -> Option<Cid> {
         match self.car.as_slice() {
@@ -60,6 +140,24 @@ impl FileMeta {
     }
 
     /// Whether the content is cut into pieces, which a [`Manifest`] lists.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 1_000,
+    /// # };
+    /// # use firebrick_core::file::Manifest;
+    /// assert!(!meta.is_cut());
+    /// let list = Manifest { size: 0, piece_bytes: 1, pieces: vec![] }.encode()?;
+    /// assert!(FileMeta { cid: list.cid.into(), ..meta }.is_cut());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.content()
@@ -67,6 +165,22 @@ impl FileMeta {
     }
 
     /// As it stands in a document.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 1_000,
+    /// # };
+    /// let value = meta.to_value();
+    /// assert_eq!(value["type"].as_str(), Some("text/plain"));
+    /// assert_eq!(value["size"].as_f64(), Some(5.0));
+    /// ```
     #[must_use]
     pub fn to_value(&self) -> Value {
         let car = self.car.iter().cloned().map(Value::Link).collect();
@@ -81,6 +195,23 @@ impl FileMeta {
     }
 
     /// Reads what stands in a document; `None` if it is something else.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 1_000,
+    /// # };
+    /// use firebrick_core::cbor::Value;
+    ///
+    /// assert_eq!(FileMeta::from_value(&meta.to_value()), Some(meta));
+    /// assert_eq!(FileMeta::from_value(&Value::Null), None);
+    /// ```
     #[must_use]
     pub fn from_value(value: &Value) -> Option<Self> {
         let int = |key: &str| match value.get(key)? {
@@ -110,6 +241,27 @@ impl FileMeta {
 }
 
 /// A file of a document.
+///
+/// ```
+/// # use firebrick_core::file::{self, FileMeta};
+/// # let content = file::block("waves");
+/// # let car = file::car(&[content.cid], [&content]);
+/// # let meta = FileMeta {
+/// #     cid: content.cid.into(),
+/// #     car: vec![car.cid.into()],
+/// #     size: 5,
+/// #     media_type: "text/plain".into(),
+/// #     last_modified: 1_000,
+/// # };
+/// # use std::collections::BTreeMap;
+/// # let files = BTreeMap::from([("sea.txt", &meta)]);
+/// # let document = BTreeMap::from([("_files", files)]);
+/// # let block = firebrick_core::document::encode("summer", &document)?;
+/// let entry = file::entries(&block.bytes).remove(0);
+/// assert_eq!((entry.name.as_str(), entry.public), ("sea.txt", false));
+/// assert_eq!(entry.meta.size, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its name.
@@ -121,6 +273,27 @@ pub struct Entry {
 }
 
 /// The files of a document block, without what is malformed; fast when there are none.
+///
+/// ```
+/// # use firebrick_core::file::{self, FileMeta};
+/// # let content = file::block("waves");
+/// # let car = file::car(&[content.cid], [&content]);
+/// # let meta = FileMeta {
+/// #     cid: content.cid.into(),
+/// #     car: vec![car.cid.into()],
+/// #     size: 5,
+/// #     media_type: "text/plain".into(),
+/// #     last_modified: 1_000,
+/// # };
+/// # use std::collections::BTreeMap;
+/// # let files = BTreeMap::from([("sea.txt", &meta)]);
+/// # let document = BTreeMap::from([("_files", files)]);
+/// # let block = firebrick_core::document::encode("summer", &document)?;
+/// let names: Vec<String> = file::entries(&block.bytes).into_iter().map(|file| file.name).collect();
+/// assert_eq!(names, ["sea.txt"]);
+/// assert!(file::entries(b"no document").is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn entries(document: &[u8]) -> Vec<Entry> {
     #[derive(Deserialize)]
@@ -149,12 +322,27 @@ pub fn entries(document: &[u8]) -> Vec<Entry> {
 }
 
 /// The URL that JavaScript shows for a file of [`PUBLIC_FILES`]. It is not stored.
+///
+/// ```
+/// use firebrick_core::file;
+///
+/// let cid = file::block("waves").cid;
+/// assert_eq!(file::public_url(&cid.into()), format!("https://{cid}.ipfs.w3s.link/"));
+/// ```
 #[must_use]
 pub fn public_url(content: &Link) -> String {
     format!("https://{content}.ipfs.w3s.link/")
 }
 
 /// The block of a file's content.
+///
+/// ```
+/// use firebrick_core::cid::Codec;
+/// use firebrick_core::file;
+///
+/// let block = file::block("waves");
+/// assert_eq!((block.cid.codec(), &*block.bytes), (Codec::Raw, &b"waves"[..]));
+/// ```
 #[must_use]
 pub fn block(content: impl Into<Bytes>) -> Block {
     Block::new(Codec::Raw, content)
@@ -162,12 +350,35 @@ pub fn block(content: impl Into<Bytes>) -> Block {
 
 /// The file CAR for one field of a document: `roots` are all of its files in
 /// [`iteration_order`], `added` the blocks of those that are new.
+///
+/// ```
+/// use firebrick_core::car::CarReader;
+/// use firebrick_core::file;
+///
+/// let (old, new) = (file::block("waves"), file::block("sand"));
+/// let car = file::car(&[old.cid, new.cid], [&new]);
+/// let reader = CarReader::new(car.bytes)?;
+/// assert_eq!(reader.roots(), [old.cid, new.cid]);
+/// assert_eq!(reader.count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn car<'a>(roots: &[Cid], added: impl IntoIterator<Item = &'a Block>) -> Car {
     Car::new(roots, &once(added))
 }
 
 /// Like [`car`], with a last block that makes the CAR's name unguessable without the key.
+///
+/// ```
+/// use firebrick_core::file;
+/// use firebrick_core::keys::Key;
+///
+/// let content = file::block("waves");
+/// let name = |n| file::car_salted(&[content.cid], [&content], &Key::generate([n; 32]).salt_key()).cid;
+/// assert_eq!(name(1), name(1));
+/// assert_ne!(name(1), name(2));
+/// assert_ne!(name(1), file::car(&[content.cid], [&content]).cid);
+/// ```
 #[must_use]
 pub fn car_salted<'a>(
     roots: &[Cid],
@@ -190,6 +401,20 @@ fn salt_block<'a>(key: &SaltKey, cids: impl IntoIterator<Item = &'a Cid>) -> Blo
 const SALT_MARK: u8 = 0xff;
 
 /// Whether these are the bytes of a block that only salts a CAR.
+///
+/// ```
+/// use firebrick_core::car::CarReader;
+/// use firebrick_core::file;
+/// # use firebrick_core::keys::Key;
+/// # let key = Key::generate([1; 32]).salt_key();
+///
+/// let content = file::block("waves");
+/// let car = file::car_salted(&[content.cid], [&content], &key);
+/// let blocks = CarReader::new(car.bytes)?.collect::<Result<Vec<_>, _>>()?;
+/// let salts: Vec<bool> = blocks.iter().map(|block| file::is_salt(&block.bytes)).collect();
+/// assert_eq!(salts, [false, true]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn is_salt(bytes: &[u8]) -> bool {
     bytes.len() == 17 && bytes[0] == SALT_MARK
@@ -203,6 +428,12 @@ fn once<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Vec<Block> {
 
 /// The order in which JavaScript visits the keys of an object that were added in this order:
 /// array indexes ascending, then the others as added.
+///
+/// ```
+/// use firebrick_core::file::iteration_order;
+///
+/// assert_eq!(iteration_order(["b", "10", "9", "a"]), ["9", "10", "b", "a"]);
+/// ```
 #[must_use]
 pub fn iteration_order<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut names: Vec<_> = names.into_iter().collect();

@@ -14,6 +14,14 @@ use crate::group::Car;
 use crate::header::CarHeader;
 
 /// The blocks of the genesis commit.
+///
+/// ```
+/// use firebrick_core::genesis::{GENESIS, Genesis};
+///
+/// let Genesis { root, event, .. } = &*GENESIS;
+/// assert!(firebrick_core::clock::Event::decode(&event.bytes)?.root == root.cid);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Genesis {
     /// The document `{doc: {_id: <genesis key>}}`.
@@ -29,6 +37,13 @@ pub struct Genesis {
 }
 
 /// The genesis commit.
+///
+/// ```
+/// use firebrick_core::genesis::GENESIS;
+///
+/// let event = "bafyreiblui55o25dopc5faol3umsnuohb5carto7tot4kicnkfc37he4h4";
+/// assert_eq!(GENESIS.event.cid.to_string(), event);
+/// ```
 pub static GENESIS: LazyLock<Genesis> = LazyLock::new(|| {
     let block = |out: Writer| Block::new(Codec::DagCbor, out.into_vec());
     let document = block({
@@ -95,12 +110,29 @@ pub static GENESIS: LazyLock<Genesis> = LazyLock::new(|| {
 
 impl Genesis {
     /// The blocks that make up the state, the header not among them.
+    ///
+    /// ```
+    /// use firebrick_core::genesis::GENESIS;
+    ///
+    /// let [document, .., event] = GENESIS.blocks();
+    /// assert_eq!((document.cid, event.cid), (GENESIS.document.cid, GENESIS.event.cid));
+    /// ```
     #[must_use]
     pub fn blocks(&self) -> [&Block; 4] {
         [&self.document, &self.empty_shard, &self.root, &self.event]
     }
 
     /// The plain bytes of the CAR.
+    ///
+    /// ```
+    /// use firebrick_core::car::CarReader;
+    /// use firebrick_core::genesis::GENESIS;
+    ///
+    /// let bytes = GENESIS.car_bytes();
+    /// assert!(GENESIS.car.cid.matches(&bytes));
+    /// assert_eq!(CarReader::new(bytes)?.count(), 5); // the header and the four blocks
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn car_bytes(&self) -> Bytes {
         self.car.bytes.clone()

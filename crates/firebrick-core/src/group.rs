@@ -13,9 +13,25 @@ use crate::keys::SaltKey;
 
 /// From this size on JavaScript begins another CAR of the group. Firebrick never does, because
 /// JavaScript cannot read a ledger whose newest group has several CARs.
+///
+/// ```
+/// use firebrick_core::group::{JS_CAR_THRESHOLD, split};
+/// use firebrick_core::{file, header::CarHeader};
+///
+/// let blocks = [file::block(vec![1; 600_000]), file::block(vec![2; 600_000])];
+/// assert_eq!(split(&CarHeader::default(), &blocks, JS_CAR_THRESHOLD).len(), 2);
+/// ```
 pub const JS_CAR_THRESHOLD: usize = 1_000_000;
 
 /// A CAR in plain bytes, with its name.
+///
+/// ```
+/// use firebrick_core::cid::{Cid, Codec};
+/// use firebrick_core::group::Car;
+///
+/// let car = Car::new(&[], []);
+/// assert_eq!(car.cid, Cid::of(Codec::Car, &car.bytes));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Car {
     /// The CID of the plain bytes.
@@ -26,6 +42,16 @@ pub struct Car {
 
 impl Car {
     /// Makes a CAR.
+    ///
+    /// ```
+    /// use firebrick_core::car::CarReader;
+    /// use firebrick_core::{file, group::Car};
+    ///
+    /// let block = file::block("waves");
+    /// let car = Car::new(&[block.cid], [&block]);
+    /// assert_eq!(CarReader::new(car.bytes)?.roots(), [block.cid]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new<'a>(roots: &[Cid], blocks: impl IntoIterator<Item = &'a Block>) -> Self {
         let bytes = Bytes::from(car::encode(roots, blocks));
@@ -36,6 +62,17 @@ impl Car {
     }
 
     /// The CAR of one commit: the header, then the blocks, each CID once at its first place.
+    ///
+    /// ```
+    /// use firebrick_core::car::CarReader;
+    /// use firebrick_core::{file, group::Car, header::CarHeader};
+    ///
+    /// let (header, block) = (CarHeader::default(), file::block("waves"));
+    /// let car = Car::commit(&header, [&block, &block]);
+    /// let blocks = CarReader::new(car.bytes)?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(blocks, [header.encode(), block]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn commit<'a>(header: &CarHeader, blocks: impl IntoIterator<Item = &'a Block>) -> Self {
         let header = header.encode();
@@ -44,6 +81,16 @@ impl Car {
 
     /// Like [`Car::commit`], with a salt in the header: same blocks and same key give the same
     /// CAR, but whoever lacks the key cannot guess contents from the name.
+    ///
+    /// ```
+    /// use firebrick_core::{file, group::Car, header::CarHeader, keys::Key};
+    ///
+    /// let block = file::block("waves");
+    /// let key = |n| Key::generate([n; 32]).salt_key();
+    /// let car = |n| Car::commit_salted(&CarHeader::default(), [&block], &key(n));
+    /// assert_eq!(car(1), car(1));
+    /// assert_ne!(car(1).cid, car(2).cid);
+    /// ```
     #[must_use]
     pub fn commit_salted<'a>(
         header: &CarHeader,
@@ -60,6 +107,15 @@ impl Car {
 }
 
 /// The salt for a CAR of these blocks.
+///
+/// ```
+/// use firebrick_core::{file, group::salt, keys::Key};
+///
+/// let key = Key::generate([1; 32]).salt_key();
+/// let (a, b) = (file::block("a").cid, file::block("b").cid);
+/// assert_eq!(salt(&key, [&a, &b]), salt(&key, [&a, &b]));
+/// assert_ne!(salt(&key, [&a, &b]), salt(&key, [&b, &a]));
+/// ```
 #[must_use]
 pub fn salt<'a>(key: &SaltKey, blocks: impl IntoIterator<Item = &'a Cid>) -> [u8; 16] {
     // HMAC pads a short key with zeros to the hash's block.
@@ -77,6 +133,17 @@ pub fn salt<'a>(key: &SaltKey, blocks: impl IntoIterator<Item = &'a Cid>) -> [u8
 
 /// The CARs of a group as JavaScript splits it: the first has the header as root, every further
 /// one its own first block.
+///
+/// ```
+/// use firebrick_core::car::CarReader;
+/// use firebrick_core::{file, group::split, header::CarHeader};
+///
+/// let (small, big) = (file::block("waves"), file::block(vec![7; 5000]));
+/// let cars = split(&CarHeader::default(), [&small, &big], 1000);
+/// assert_eq!(cars.len(), 2);
+/// assert_eq!(CarReader::new(cars[1].bytes.clone())?.roots(), [big.cid]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn split<'a>(
     header: &CarHeader,

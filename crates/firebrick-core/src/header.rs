@@ -7,6 +7,16 @@ use crate::cbor::{self, CborError, Link, Writer};
 use crate::cid::{Cid, Codec};
 
 /// What the root block of a CAR group says.
+///
+/// ```
+/// use firebrick_core::genesis::GENESIS;
+/// use firebrick_core::header::CarHeader;
+///
+/// let header = CarHeader { head: Some(vec![GENESIS.event.cid]), ..CarHeader::default() };
+/// assert!(header.cars.is_empty() && header.indexes.is_none());
+/// assert_eq!(header.encode().cid, firebrick_core::car::CarReader::new(GENESIS.car_bytes())?.roots()[0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CarHeader {
     /// The other live CAR groups, newest first.
@@ -25,6 +35,21 @@ pub struct CarHeader {
 }
 
 /// One index in the header of an index group.
+///
+/// ```
+/// use firebrick_core::header::{CarHeader, IndexMeta};
+///
+/// let index = IndexMeta {
+///     name: "text".into(),
+///     map: "(doc) => doc.text".into(),
+///     by_id: None,
+///     by_key: None,
+///     head: vec![],
+/// };
+/// let header = CarHeader { indexes: Some(vec![index]), ..CarHeader::default() };
+/// assert_eq!(CarHeader::decode(&header.encode().bytes)?, header);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexMeta {
     /// The index's name, see [`crate::index::name`].
@@ -41,6 +66,16 @@ pub struct IndexMeta {
 
 impl CarHeader {
     /// The header block.
+    ///
+    /// ```
+    /// use firebrick_core::cbor::{self, Value};
+    /// use firebrick_core::header::CarHeader;
+    ///
+    /// let block = CarHeader::default().encode();
+    /// let value: Value = cbor::from_slice(&block.bytes)?;
+    /// assert_eq!(value["fp"]["cars"].as_list(), Some(&[][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn encode(&self) -> Block {
         let groups = self.cars.iter().chain(&self.compact).map(Vec::len);
@@ -80,6 +115,15 @@ impl CarHeader {
     }
 
     /// Reads a header block. Missing lists are empty, unknown fields are skipped.
+    ///
+    /// ```
+    /// use firebrick_core::header::CarHeader;
+    ///
+    /// let header = CarHeader { salt: Some([7; 16]), ..CarHeader::default() };
+    /// assert_eq!(CarHeader::decode(&header.encode().bytes)?.salt, Some([7; 16]));
+    /// assert!(CarHeader::decode(b"waves").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`CborError`] if the bytes are not a header.

@@ -13,6 +13,13 @@ pub mod wrapped;
 pub use keybag::{KeySet, file_name};
 
 /// Why text or bytes are not a key, a fingerprint or a keybag entry.
+///
+/// ```
+/// use firebrick_core::keys::{Key, KeyError};
+///
+/// assert_eq!(Key::from_text("not a key"), Err(KeyError::Base58));
+/// assert_eq!(Key::from_bytes(&[0; 5]), Err(KeyError::Length(5)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -40,12 +47,23 @@ pub enum KeyError {
 }
 
 /// Text of multibase `z`: base58btc.
+///
+/// ```
+/// assert_eq!(firebrick_core::keys::to_base58(&[0, 0, 1, 2]), "z115T");
+/// ```
 #[must_use]
 pub fn to_base58(bytes: &[u8]) -> String {
     format!("z{}", bs58::encode(bytes).into_string())
 }
 
 /// Reads text of multibase `z`.
+///
+/// ```
+/// use firebrick_core::keys::{KeyError, from_base58};
+///
+/// assert_eq!(from_base58("z115T"), Ok(vec![0, 0, 1, 2]));
+/// assert_eq!(from_base58("115T"), Err(KeyError::Base58));
+/// ```
 ///
 /// # Errors
 /// [`KeyError::Base58`], also for texts much longer than any key.
@@ -60,6 +78,15 @@ pub fn from_base58(text: &str) -> Result<Vec<u8>, KeyError> {
 /// Which key something was encrypted with: the sha2-256 of the key material.
 ///
 /// Its text form is the *fingerprint*, `z…`.
+///
+/// ```
+/// use firebrick_core::keys::{Key, KeyId};
+///
+/// let key = Key::generate([7; 32]);
+/// let id: KeyId = key.fingerprint().parse()?;
+/// assert_eq!(id, key.key_id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 32]);
 
@@ -90,6 +117,15 @@ impl FromStr for KeyId {
 /// A symmetric key of 16 bytes (AES-128, what JavaScript makes) or 32 bytes (AES-256, ours).
 ///
 /// The material is erased from memory when the key is dropped; `Debug` shows the fingerprint.
+///
+/// ```
+/// use firebrick_core::keys::Key;
+///
+/// let key = Key::from_text("zMCozZ91oiHGYp12nZVhtFh")?;
+/// let shown = format!("{key:?}");
+/// assert_eq!(shown, "Key(z9GuuJQqXhzUd7UugvBvNHVinf2d6UmBxSUfcpt37E4AE)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Key {
     material: Material,
@@ -104,12 +140,27 @@ enum Material {
 
 impl Key {
     /// A 256-bit key from random bytes.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let random = [7; 32]; // take fresh random bytes
+    /// assert_eq!(Key::generate(random).as_bytes(), random);
+    /// ```
     #[must_use]
     pub fn generate(random: [u8; 32]) -> Self {
         Self::from_material(Material::Aes256(random))
     }
 
     /// A key from its material.
+    ///
+    /// ```
+    /// use firebrick_core::keys::{Key, KeyError};
+    ///
+    /// assert_eq!(Key::from_bytes(&[7; 16])?.as_bytes(), [7; 16]);
+    /// assert_eq!(Key::from_bytes(&[7; 20]), Err(KeyError::Length(20)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`KeyError::Length`] for anything but 16 or 32 bytes.
@@ -130,6 +181,14 @@ impl Key {
 
     /// Reads the text form of the material, `z…`.
     ///
+    /// ```
+    /// use firebrick_core::keys::{Key, KeyError};
+    ///
+    /// assert_eq!(Key::from_text("zMCozZ91oiHGYp12nZVhtFh")?.as_bytes().len(), 16);
+    /// assert_eq!(Key::from_text("z115T"), Err(KeyError::Length(4)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`KeyError`] for anything else.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
@@ -140,6 +199,14 @@ impl Key {
     }
 
     /// The text form of the material. It is the secret.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let key = Key::generate([7; 32]);
+    /// assert_eq!(Key::from_text(&key.to_text())?, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_text(&self) -> String {
         let digits = Zeroizing::new(bs58::encode(self.as_bytes()).into_string());
@@ -147,24 +214,54 @@ impl Key {
     }
 
     /// The material. It is the secret.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// assert_eq!(Key::generate([7; 32]).as_bytes(), [7; 32]);
+    /// ```
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.material.as_bytes()
     }
 
     /// Which key this is.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let (one, two) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// assert_eq!(one.key_id(), one.clone().key_id());
+    /// assert_ne!(one.key_id(), two.key_id());
+    /// ```
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.id
     }
 
     /// The text of [`key_id`](Self::key_id), `z…`.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let key = Key::from_text("zMCozZ91oiHGYp12nZVhtFh")?;
+    /// assert_eq!(key.fingerprint(), "z9GuuJQqXhzUd7UugvBvNHVinf2d6UmBxSUfcpt37E4AE");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.id.to_string()
     }
 
     /// Another key derived from this one for one purpose.
+    ///
+    /// ```
+    /// use firebrick_core::keys::Key;
+    ///
+    /// let key = Key::generate([7; 32]);
+    /// assert_eq!(key.subkey("names"), key.subkey("names"));
+    /// assert_ne!(key.subkey("names"), key.subkey("sums"));
+    /// ```
     #[must_use]
     pub fn subkey(&self, purpose: &str) -> [u8; 32] {
         let mut out = [0; 32];
@@ -174,6 +271,14 @@ impl Key {
     }
 
     /// The subkey that salts the names of CARs.
+    ///
+    /// ```
+    /// use firebrick_core::{genesis::GENESIS, group, keys::Key};
+    ///
+    /// let salt = |n| group::salt(&Key::generate([n; 32]).salt_key(), [&GENESIS.event.cid]);
+    /// assert_eq!(salt(1), salt(1));
+    /// assert_ne!(salt(1), salt(2));
+    /// ```
     #[must_use]
     pub fn salt_key(&self) -> SaltKey {
         SaltKey(self.subkey("firebrick car salt"))
@@ -204,6 +309,13 @@ impl fmt::Debug for Key {
 }
 
 /// Salts the names of CARs, see [`Car::commit_salted`](crate::group::Car::commit_salted).
+///
+/// ```
+/// use firebrick_core::keys::{Key, SaltKey};
+///
+/// let key: SaltKey = Key::generate([7; 32]).salt_key();
+/// assert_eq!(format!("{key:?}"), "SaltKey(…)"); // it is a secret
+/// ```
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SaltKey(pub(crate) [u8; 32]);
 
@@ -214,8 +326,30 @@ impl fmt::Debug for SaltKey {
 }
 
 /// Where a key can be looked up.
+///
+/// ```
+/// use firebrick_core::keys::{Key, KeyId, Keys};
+///
+/// struct OnlyOne(Key);
+///
+/// impl Keys for OnlyOne {
+///     fn key(&self, id: &KeyId) -> Option<&Key> {
+///         (self.0.key_id() == *id).then_some(&self.0)
+///     }
+/// }
+/// let keys = OnlyOne(Key::generate([1; 32]));
+/// assert!(keys.key(&Key::generate([2; 32]).key_id()).is_none());
+/// ```
 pub trait Keys {
     /// The key with this id.
+    ///
+    /// ```
+    /// use firebrick_core::keys::{Key, Keys};
+    ///
+    /// let keys = vec![Key::generate([1; 32]), Key::generate([2; 32])];
+    /// assert_eq!(keys.key(&keys[1].key_id()), Some(&keys[1]));
+    /// assert_eq!(keys.key(&Key::generate([3; 32]).key_id()), None);
+    /// ```
     fn key(&self, id: &KeyId) -> Option<&Key>;
 }
 

@@ -35,12 +35,48 @@ use log::CarLog;
 pub use salvage::Salvaged;
 
 /// Why a source could not be read, in its own words.
+///
+/// ```
+/// use firebrick_core::ledger::{Source, SourceError};
+///
+/// let locked = |_: &str| -> Result<Option<bytes::Bytes>, SourceError> { Err("no permission".into()) };
+/// assert!(locked.read("meta/main.json").is_err_and(|error| error.to_string() == "no permission"));
+/// ```
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A ledger's directory, or anything that looks like one.
+///
+/// ```
+/// use bytes::Bytes;
+/// use firebrick_core::ledger::{Source, SourceError};
+///
+/// let files = |path: &str| -> Result<Option<Bytes>, SourceError> {
+///     Ok((path == "meta/main.json").then(|| "[]".into()))
+/// };
+/// assert_eq!(files.read("meta/main.json")?, Some("[]".into()));
+/// assert_eq!(files.read("wal/main.json")?, None);
+/// # Ok::<(), SourceError>(())
+/// ```
 pub trait Source {
     /// The content of a file by its path in the directory, such as `meta/main.json`; `None` if
     /// there is no such file.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use firebrick_core::ledger::{Source, SourceError};
+    ///
+    /// struct Files(BTreeMap<String, bytes::Bytes>);
+    ///
+    /// impl Source for Files {
+    ///     fn read(&self, path: &str) -> Result<Option<bytes::Bytes>, SourceError> {
+    ///         Ok(self.0.get(path).cloned())
+    ///     }
+    /// }
+    /// let files = Files([("meta/main.json".into(), "[]".into())].into());
+    /// assert!(files.read("meta/main.json")?.is_some() && files.read("other")?.is_none());
+    /// # Ok::<(), SourceError>(())
+    /// ```
     ///
     /// # Errors
     /// Whatever prevented reading.
@@ -54,6 +90,26 @@ impl<F: Fn(&str) -> Result<Option<Bytes>, SourceError>> Source for F {
 }
 
 /// Which of the two block stores of a directory.
+///
+/// ```
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, SourceError};
+/// # use firebrick_core::meta::MetaEvent;
+/// use firebrick_core::ledger::Part;
+///
+/// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// # let data = format!("data/{}.car", GENESIS.car.cid);
+/// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+/// #     Ok(match path {
+/// #         "meta/main.json" => Some(newest.to_main_json().into()),
+/// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+/// #     })
+/// # };
+/// let documents = Ledger::open(&source, None::<Key>, Part::Data);
+/// let indexes = Ledger::open(&source, None::<Key>, Part::Index);
+/// assert_eq!((documents.metas().len(), indexes.metas().len()), (1, 0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The documents.
@@ -64,6 +120,13 @@ pub enum Part {
 
 impl Part {
     /// What the names of its directories begin with.
+    ///
+    /// ```
+    /// use firebrick_core::ledger::Part;
+    ///
+    /// assert_eq!(format!("{}meta", Part::Data.prefix()), "meta");
+    /// assert_eq!(format!("{}meta", Part::Index.prefix()), "idx-meta");
+    /// ```
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -74,6 +137,25 @@ impl Part {
 }
 
 /// Something that could not be read. The rest of the ledger can.
+///
+/// ```
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+/// # use firebrick_core::meta::MetaEvent;
+/// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// # // Only the list of meta events is there, no CAR.
+/// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+/// #     Ok((path == "meta/main.json").then(|| newest.to_main_json().into()))
+/// # };
+/// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+/// use firebrick_core::ledger::Problem;
+///
+/// ledger.problems(|problem| match problem {
+///     Problem::MissingCar(car) => assert_eq!(*car, GENESIS.car.cid),
+///     other => panic!("{other}"),
+/// });
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -134,6 +216,29 @@ pub enum Problem {
 }
 
 /// Why a document or a file cannot be had.
+///
+/// ```
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+/// # use firebrick_core::meta::MetaEvent;
+/// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// # let data = format!("data/{}.car", GENESIS.car.cid);
+/// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+/// #     Ok(match path {
+/// #         "meta/main.json" => Some(newest.to_main_json().into()),
+/// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+/// #     })
+/// # };
+/// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+/// use firebrick_core::cbor::Value;
+/// use firebrick_core::document::GENESIS_KEY;
+/// use firebrick_core::ledger::ReadError;
+///
+/// let wrong_type = ledger.document::<Vec<u8>>(GENESIS_KEY);
+/// assert!(matches!(wrong_type, Err(ReadError::Document(_))));
+/// assert!(ledger.document::<Value>(GENESIS_KEY).is_ok());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -155,6 +260,47 @@ pub enum ReadError {
 }
 
 /// An opened ledger. Blocks in CARs that a compaction replaced are looked up when they are needed.
+///
+/// ```
+/// # use firebrick_core::clock::{Event, Operation};
+/// # use firebrick_core::document;
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::group::Car;
+/// # use firebrick_core::header::CarHeader;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+/// # use firebrick_core::memory::MemoryBlocks;
+/// # use firebrick_core::merge::Replay;
+/// # use firebrick_core::meta::MetaEvent;
+/// # use std::collections::BTreeMap;
+/// # let mut blocks = MemoryBlocks::default();
+/// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+/// # let fields = BTreeMap::from([("text", "milk")]);
+/// # let note = document::encode("note", &fields)?;
+/// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+/// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+/// # let put = Operation::Put { key: "note".into(), value: note.cid };
+/// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+/// # new.extend([note.clone(), event.clone()]);
+/// # let header = CarHeader {
+/// #     cars: vec![vec![GENESIS.car.cid]],
+/// #     head: Some(vec![event.cid]),
+/// #     ..CarHeader::default()
+/// # };
+/// # let car = Car::commit(&header, &new);
+/// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+/// # let files = BTreeMap::from([
+/// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+/// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+/// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+/// # ]);
+/// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+/// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+/// let note: BTreeMap<String, String> = ledger.document("note")?.expect("it is there");
+/// assert_eq!(note["text"], "milk");
+/// assert_eq!(ledger.car_log(), [[car.cid], [GENESIS.car.cid]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Ledger<S, K> {
     source: S,
     keys: Option<K>,
@@ -185,6 +331,26 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     ///
     /// An absent or empty `meta/main.json` is an empty ledger. Never fails: see
     /// [`problems`](Self::problems).
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.head(), [GENESIS.event.cid]);
+    ///
+    /// let nothing = |_: &str| -> Result<Option<bytes::Bytes>, SourceError> { Ok(None) };
+    /// assert!(Ledger::open(nothing, None::<Key>, Part::Data).head().is_empty());
+    /// ```
     pub fn open(source: S, keys: Option<K>, part: Part) -> Self {
         let mut ledger = Self {
             source,
@@ -229,6 +395,21 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     ///
     /// This is how a CAR is adopted that no meta event names any more, because another writer
     /// overwrote the one that did. Returns false if the group has no readable header.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok((path == data).then(|| GENESIS.car_bytes()))
+    /// # };
+    /// // No meta event names the CAR that is there.
+    /// let mut ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert!(ledger.head().is_empty());
+    /// assert!(ledger.add_group(&[GENESIS.car.cid]));
+    /// assert_eq!(ledger.head(), [GENESIS.event.cid]);
+    /// ```
     pub fn add_group(&mut self, group: &[Cid]) -> bool {
         for car in group {
             self.load(car);
@@ -286,41 +467,208 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     }
 
     /// The meta events in the file's order, each with its CID.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// let (_, newest) = &ledger.metas()[0];
+    /// assert_eq!(newest.cars, [GENESIS.car.cid]);
+    /// ```
     #[must_use]
     pub fn metas(&self) -> &[(Cid, MetaEvent)] {
         &self.metas
     }
 
     /// Key material that came with the meta events.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # let source = |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     let json = r#"{"metas": [], "keys": ["zMCozZ91oiHGYp12nZVhtFh"]}"#;
+    /// #     Ok((path == "meta/main.json").then(|| json.into()))
+    /// # };
+    /// // Its meta/main.json has "keys": ["zMCozZ91oiHGYp12nZVhtFh"].
+    /// let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// let key = Key::from_text(&ledger.meta_keys()[0])?;
+    /// assert_eq!(key.as_bytes().len(), 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn meta_keys(&self) -> &[String] {
         &self.meta_keys
     }
 
     /// The clock head, ascending by text.
+    ///
+    /// ```
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::document;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// # use firebrick_core::merge::Replay;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # use std::collections::BTreeMap;
+    /// # let mut blocks = MemoryBlocks::default();
+    /// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+    /// # let fields = BTreeMap::from([("text", "milk")]);
+    /// # let note = document::encode("note", &fields)?;
+    /// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+    /// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+    /// # let put = Operation::Put { key: "note".into(), value: note.cid };
+    /// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+    /// # new.extend([note.clone(), event.clone()]);
+    /// # let header = CarHeader {
+    /// #     cars: vec![vec![GENESIS.car.cid]],
+    /// #     head: Some(vec![event.cid]),
+    /// #     ..CarHeader::default()
+    /// # };
+    /// # let car = Car::commit(&header, &new);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let files = BTreeMap::from([
+    /// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+    /// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+    /// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+    /// # ]);
+    /// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.head(), [event.cid]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn head(&self) -> &[Cid] {
         &self.head
     }
 
     /// The live CAR groups, newest first.
+    ///
+    /// ```
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::document;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// # use firebrick_core::merge::Replay;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # use std::collections::BTreeMap;
+    /// # let mut blocks = MemoryBlocks::default();
+    /// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+    /// # let fields = BTreeMap::from([("text", "milk")]);
+    /// # let note = document::encode("note", &fields)?;
+    /// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+    /// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+    /// # let put = Operation::Put { key: "note".into(), value: note.cid };
+    /// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+    /// # new.extend([note.clone(), event.clone()]);
+    /// # let header = CarHeader {
+    /// #     cars: vec![vec![GENESIS.car.cid]],
+    /// #     head: Some(vec![event.cid]),
+    /// #     ..CarHeader::default()
+    /// # };
+    /// # let car = Car::commit(&header, &new);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let files = BTreeMap::from([
+    /// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+    /// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+    /// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+    /// # ]);
+    /// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.car_log(), [[car.cid], [GENESIS.car.cid]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn car_log(&self) -> &[Vec<Cid>] {
         self.log.groups()
     }
 
     /// The indexes that the newest group names.
+    ///
+    /// ```
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::{CarHeader, IndexMeta};
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let index = IndexMeta {
+    /// #     name: "text".into(),
+    /// #     map: "(doc) => doc.text".into(),
+    /// #     by_id: None,
+    /// #     by_key: None,
+    /// #     head: vec![],
+    /// # };
+    /// # let header = CarHeader { indexes: Some(vec![index]), ..CarHeader::default() };
+    /// # let car = Car::commit(&header, []);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let data = format!("idx-data/{}.car", car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "idx-meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| car.bytes.clone()),
+    /// #     })
+    /// # };
+    /// let ledger = Ledger::open(source, None::<Key>, Part::Index);
+    /// assert_eq!(ledger.indexes()[0].name, "text");
+    /// ```
     #[must_use]
     pub fn indexes(&self) -> &[IndexMeta] {
         &self.indexes
     }
 
     /// Calls `f` with each problem met so far.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # // Only the list of meta events is there, no CAR.
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok((path == "meta/main.json").then(|| newest.to_main_json().into()))
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// let mut messages = Vec::new();
+    /// ledger.problems(|problem| messages.push(problem.to_string()));
+    /// assert_eq!(messages, [format!("the CAR {} is missing", GENESIS.car.cid)]);
+    /// ```
     pub fn problems(&self, f: impl FnMut(&Problem)) {
         self.state.borrow().problems.iter().for_each(f);
     }
 
     /// The CARs that are missing, as far as something asked for them.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # // Only the list of meta events is there, no CAR.
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok((path == "meta/main.json").then(|| newest.to_main_json().into()))
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.missing(), [GENESIS.car.cid]);
+    /// ```
     #[must_use]
     pub fn missing(&self) -> Vec<Cid> {
         let mut missing = Vec::new();
@@ -334,6 +682,24 @@ impl<S: Source, K: Keys> Ledger<S, K> {
 
     /// The state of the head.
     ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.tree()?.root(), GENESIS.root.cid);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`MergeError`] if blocks are missing or damaged, or the heads are unrelated.
     pub fn tree(&self) -> Result<Tree, MergeError> {
@@ -342,6 +708,24 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     }
 
     /// A block. On a miss the CARs that compactions replaced are read too.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.block(&GENESIS.event.cid), Some(GENESIS.event.bytes.clone()));
+    /// assert_eq!(ledger.block(&GENESIS.car.cid), None); // a CAR is not a block
+    /// ```
     #[must_use]
     pub fn block(&self, cid: &Cid) -> Option<Bytes> {
         self.find(|blocks| blocks.block(cid))
@@ -349,6 +733,46 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     }
 
     /// The document block of an id: `None` if the id was never written.
+    ///
+    /// ```
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::document;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// # use firebrick_core::merge::Replay;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # use std::collections::BTreeMap;
+    /// # let mut blocks = MemoryBlocks::default();
+    /// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+    /// # let fields = BTreeMap::from([("text", "milk")]);
+    /// # let note = document::encode("note", &fields)?;
+    /// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+    /// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+    /// # let put = Operation::Put { key: "note".into(), value: note.cid };
+    /// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+    /// # new.extend([note.clone(), event.clone()]);
+    /// # let header = CarHeader {
+    /// #     cars: vec![vec![GENESIS.car.cid]],
+    /// #     head: Some(vec![event.cid]),
+    /// #     ..CarHeader::default()
+    /// # };
+    /// # let car = Car::commit(&header, &new);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let files = BTreeMap::from([
+    /// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+    /// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+    /// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+    /// # ]);
+    /// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// assert_eq!(ledger.document_block("note")?, Some(note.bytes));
+    /// assert_eq!(ledger.document_block("other")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ReadError`] if blocks are missing or damaged.
@@ -362,6 +786,52 @@ impl<S: Source, K: Keys> Ledger<S, K> {
 
     /// A document: `None` if the id was never written or is deleted.
     ///
+    /// ```
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::document;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// # use firebrick_core::merge::Replay;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # use std::collections::BTreeMap;
+    /// # let mut blocks = MemoryBlocks::default();
+    /// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+    /// # let fields = BTreeMap::from([("text", "milk")]);
+    /// # let note = document::encode("note", &fields)?;
+    /// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+    /// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+    /// # let put = Operation::Put { key: "note".into(), value: note.cid };
+    /// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+    /// # new.extend([note.clone(), event.clone()]);
+    /// # let header = CarHeader {
+    /// #     cars: vec![vec![GENESIS.car.cid]],
+    /// #     head: Some(vec![event.cid]),
+    /// #     ..CarHeader::default()
+    /// # };
+    /// # let car = Car::commit(&header, &new);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let files = BTreeMap::from([
+    /// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+    /// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+    /// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+    /// # ]);
+    /// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// #[derive(serde::Deserialize)]
+    /// struct Note {
+    ///     text: String,
+    /// }
+    ///
+    /// let note = ledger.document::<Note>("note")?;
+    /// assert_eq!(note.map(|note| note.text).as_deref(), Some("milk"));
+    /// assert!(ledger.document::<Note>("other")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ReadError`] if blocks are missing or damaged, or the type does not take the document.
     pub fn document<T: for<'de> Deserialize<'de>>(&self, id: &str) -> Result<Option<T>, ReadError> {
@@ -374,6 +844,48 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     /// All ids, deleted ones and that of the genesis document included, with their document blocks'
     /// CIDs, ascending.
     ///
+    /// ```
+    /// # use firebrick_core::clock::{Event, Operation};
+    /// # use firebrick_core::document;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::memory::MemoryBlocks;
+    /// # use firebrick_core::merge::Replay;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # use std::collections::BTreeMap;
+    /// # let mut blocks = MemoryBlocks::default();
+    /// # GENESIS.blocks().into_iter().for_each(|block| blocks.insert(block));
+    /// # let fields = BTreeMap::from([("text", "milk")]);
+    /// # let note = document::encode("note", &fields)?;
+    /// # let replay = Replay::of(&blocks, &blocks, &[GENESIS.event.cid])?;
+    /// # let (tree, mut new) = replay.put(&blocks, "note", note.cid)?;
+    /// # let put = Operation::Put { key: "note".into(), value: note.cid };
+    /// # let event = Event::new(put, tree.root(), vec![GENESIS.event.cid]).encode();
+    /// # new.extend([note.clone(), event.clone()]);
+    /// # let header = CarHeader {
+    /// #     cars: vec![vec![GENESIS.car.cid]],
+    /// #     head: Some(vec![event.cid]),
+    /// #     ..CarHeader::default()
+    /// # };
+    /// # let car = Car::commit(&header, &new);
+    /// # let newest = MetaEvent { cars: vec![car.cid], parents: vec![] };
+    /// # let files = BTreeMap::from([
+    /// #     ("meta/main.json".to_owned(), bytes::Bytes::from(newest.to_main_json())),
+    /// #     (format!("data/{}.car", car.cid), car.bytes.clone()),
+    /// #     (format!("data/{}.car", GENESIS.car.cid), GENESIS.car_bytes()),
+    /// # ]);
+    /// # let source = move |path: &str| -> Result<_, SourceError> { Ok(files.get(path).cloned()) };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// use firebrick_core::document::GENESIS_KEY;
+    ///
+    /// let ids: Vec<String> = ledger.documents()?.into_iter().map(|(id, _)| id).collect();
+    /// assert_eq!(ids, [GENESIS_KEY, "note"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ReadError`] if blocks are missing or damaged.
     pub fn documents(&self) -> Result<Vec<(String, Cid)>, ReadError> {
@@ -383,6 +895,29 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     }
 
     /// A file's content.
+    ///
+    /// ```
+    /// # use firebrick_core::file::{self, FileMeta};
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # let content = file::block("waves");
+    /// # let car = file::car(&[content.cid], [&content]);
+    /// # let meta = FileMeta {
+    /// #     cid: content.cid.into(),
+    /// #     car: vec![car.cid.into()],
+    /// #     size: 5,
+    /// #     media_type: "text/plain".into(),
+    /// #     last_modified: 0,
+    /// # };
+    /// # let data = format!("data/{}", car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok((path == data).then(|| car.bytes.clone()))
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// // What a document says about its file leads to the content.
+    /// assert_eq!(ledger.file(&meta)?, "waves");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ReadError`] if its CAR is missing, locked or damaged, or does not hold it.
@@ -403,6 +938,24 @@ impl<S: Source, K: Keys> Ledger<S, K> {
     }
 
     /// A CAR that was read.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// let car = ledger.car(&GENESIS.car.cid).expect("it was read");
+    /// assert_eq!((car.blocks.len(), car.plain_len), (5, 788));
+    /// ```
     #[must_use]
     pub fn car(&self, cid: &Cid) -> Option<LoadedCar> {
         self.state.borrow().cars.get(cid).cloned()

@@ -11,6 +11,15 @@ use crate::cbor::{CborError, Reader, Writer};
 use crate::cid::{Cid, CidError, Codec};
 
 /// Why a meta event cannot be read.
+///
+/// ```
+/// use firebrick_core::meta::{MetaError, MetaFile};
+///
+/// assert!(matches!(MetaFile::parse(b"{}"), Err(MetaError::Json(_))));
+/// let file = MetaFile::parse(br#"[{"data": "no base64"}]"#)?;
+/// assert_eq!(file.damaged, [(0, MetaError::Base64)]);
+/// # Ok::<(), MetaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetaError {
@@ -38,6 +47,15 @@ pub enum MetaError {
 }
 
 /// Says which CAR group is the newest.
+///
+/// ```
+/// use firebrick_core::genesis::GENESIS;
+/// use firebrick_core::meta::MetaEvent;
+///
+/// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// let next = MetaEvent { parents: vec![event.encode().cid], ..event.clone() };
+/// assert_ne!(next.encode().cid, event.encode().cid);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetaEvent {
     /// The CARs of the group.
@@ -48,6 +66,13 @@ pub struct MetaEvent {
 
 impl MetaEvent {
     /// `{"cars":[{"/":"…"},…]}`, the dag-json inside the event.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// assert_eq!(event.db_meta(), format!(r#"{{"cars":[{{"/":"{}"}}]}}"#, GENESIS.car.cid));
+    /// ```
     #[must_use]
     pub fn db_meta(&self) -> String {
         let mut text = String::from(r#"{"cars":["#);
@@ -61,6 +86,15 @@ impl MetaEvent {
     }
 
     /// The event's block, with the parents sorted.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// let block = event.encode();
+    /// assert_eq!(MetaEvent::decode(&block.bytes)?.cars, [GENESIS.car.cid]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn encode(&self) -> Block {
         let mut parents = self.parents.clone();
@@ -82,6 +116,15 @@ impl MetaEvent {
 
     /// Reads the event's block.
     ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// assert_eq!(MetaEvent::decode(&event.encode().bytes)?, event);
+    /// assert!(MetaEvent::decode(b"waves").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`MetaError`] says what is wrong.
     pub fn decode(block: &[u8]) -> Result<Self, MetaError> {
@@ -100,6 +143,14 @@ impl MetaEvent {
     }
 
     /// `meta/main.json` with this event alone, as JavaScript writes it.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::meta::MetaEvent;
+    /// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// let json = event.to_main_json();
+    /// assert!(json.starts_with(&format!(r#"[{{"cid":"{}","parents":[]"#, event.encode().cid)));
+    /// ```
     #[must_use]
     pub fn to_main_json(&self) -> String {
         let block = self.encode();
@@ -129,6 +180,15 @@ fn read_db_meta(json: &[u8]) -> Result<Vec<Cid>, MetaError> {
 }
 
 /// What a `meta/main.json` or a message of the cloud holds.
+///
+/// ```
+/// use firebrick_core::meta::MetaFile;
+///
+/// let file = MetaFile::parse(br#"{"metas": [], "keys": ["zMCozZ91oiHGYp12nZVhtFh"]}"#)?;
+/// assert_eq!(file.keys, ["zMCozZ91oiHGYp12nZVhtFh"]);
+/// assert!(file.events.is_empty() && file.damaged.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct MetaFile {
     /// The readable events with the CIDs of their blocks, in the file's order.
@@ -142,6 +202,15 @@ pub struct MetaFile {
 impl MetaFile {
     /// Reads all forms: an array of events, with keys per event (V1), or an object with `metas` and
     /// `keys` (V2). An event's CID is that of its block, whatever the text next to it says.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::meta::{MetaEvent, MetaFile};
+    /// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// let file = MetaFile::parse(event.to_main_json().as_bytes())?;
+    /// assert_eq!(file.events, [(event.encode().cid, event)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`MetaError::Json`] if it is none of these. A bad element alone is reported in

@@ -9,6 +9,14 @@ use serde_json::Value as Json;
 use crate::cid::{Cid, CidError};
 
 /// Why a write-ahead log cannot be read.
+///
+/// ```
+/// use firebrick_core::wal::{Wal, WalError};
+///
+/// assert!(matches!(Wal::parse(b"[]"), Err(WalError::Json(_))));
+/// let bad_name = br#"{"operations": [{"cars": ["x"]}]}"#;
+/// assert!(matches!(Wal::parse(bad_name), Err(WalError::Cid(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalError {
@@ -21,6 +29,13 @@ pub enum WalError {
 }
 
 /// What was still to do when the log was saved.
+///
+/// ```
+/// use firebrick_core::wal::Wal;
+///
+/// let empty = Wal::default();
+/// assert!(empty.operations.is_empty() && empty.file_operations.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Wal {
     /// File CARs, each with whether it is public.
@@ -33,6 +48,16 @@ pub struct Wal {
 
 impl Wal {
     /// Reads the file. Missing lists are empty, CIDs may be text or `{"/": text}`.
+    ///
+    /// ```
+    /// use firebrick_core::wal::Wal;
+    /// # use firebrick_core::cid::{Cid, Codec};
+    /// # let car = Cid::of(Codec::Car, b"a CAR");
+    ///
+    /// let json = format!(r#"{{"operations": [{{"cars": ["{car}"]}}]}}"#);
+    /// assert_eq!(Wal::parse(json.as_bytes())?.operations, [[car]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`WalError`] says what is wrong.
@@ -55,6 +80,13 @@ impl Wal {
     }
 
     /// The file as JavaScript writes it.
+    ///
+    /// ```
+    /// use firebrick_core::wal::Wal;
+    ///
+    /// let json = Wal::default().to_json();
+    /// assert_eq!(json, r#"{"fileOperations":[],"noLoaderOps":[],"operations":[]}"#);
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut out = String::from(r#"{"fileOperations":["#);

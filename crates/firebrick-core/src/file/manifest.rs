@@ -7,12 +7,39 @@ use crate::cbor::{self, CborError, Link};
 use crate::cid::{Cid, Codec};
 
 /// The longest piece in bytes.
+///
+/// ```
+/// use firebrick_core::file::{MAX_PIECE_BYTES, Manifest, ManifestError};
+///
+/// let manifest = |piece_bytes| Manifest { size: 0, piece_bytes, pieces: vec![] };
+/// assert!(manifest(MAX_PIECE_BYTES).encode().is_ok());
+/// assert_eq!(manifest(MAX_PIECE_BYTES + 1).encode(), Err(ManifestError::Limit));
+/// ```
 pub const MAX_PIECE_BYTES: u64 = 64 << 20;
 
 /// The most pieces of a file.
+///
+/// ```
+/// # use firebrick_core::cid::{Cid, Codec};
+/// # use firebrick_core::file::Piece;
+/// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+/// use firebrick_core::file::{MAX_PIECES, Manifest, ManifestError};
+///
+/// let pieces = vec![piece(0); MAX_PIECES + 1];
+/// let manifest = Manifest { size: pieces.len() as u64, piece_bytes: 1, pieces };
+/// assert_eq!(manifest.encode(), Err(ManifestError::Limit));
+/// ```
 pub const MAX_PIECES: usize = 1 << 16;
 
 /// One piece: a raw block in a file CAR of its own.
+///
+/// ```
+/// use firebrick_core::file::{self, Piece};
+///
+/// let block = file::block("the first megabytes");
+/// let piece = Piece { cid: block.cid, car: file::car(&[block.cid], [&block]).cid };
+/// assert_ne!(piece.cid, piece.car);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The block.
@@ -26,6 +53,18 @@ pub struct Piece {
 /// Its block stands in place of the content. It is dag-cbor, so a reader that knows single blocks
 /// only refuses it instead of taking it for the content, and a document that such a reader writes
 /// again loses nothing.
+///
+/// ```
+/// # use firebrick_core::cid::{Cid, Codec};
+/// # use firebrick_core::file::Piece;
+/// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+/// use firebrick_core::file::Manifest;
+///
+/// let manifest = Manifest { size: 25, piece_bytes: 10, pieces: vec![piece(0), piece(1), piece(2)] };
+/// let block = manifest.encode()?;
+/// assert_eq!(Manifest::decode(&block.bytes)?.pieces.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Length of the file in bytes.
@@ -37,6 +76,17 @@ pub struct Manifest {
 }
 
 /// Why a block is not a manifest.
+///
+/// ```
+/// # use firebrick_core::cid::{Cid, Codec};
+/// # use firebrick_core::file::Piece;
+/// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+/// use firebrick_core::file::{Manifest, ManifestError};
+///
+/// let two_of_three = Manifest { size: 25, piece_bytes: 10, pieces: vec![piece(0), piece(1)] };
+/// assert_eq!(two_of_three.encode(), Err(ManifestError::Contradiction));
+/// assert!(matches!(Manifest::decode(b"waves"), Err(ManifestError::Cbor(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -65,6 +115,17 @@ struct Wire {
 impl Manifest {
     /// The block that lists them.
     ///
+    /// ```
+    /// # use firebrick_core::cid::{Cid, Codec};
+    /// # use firebrick_core::file::Piece;
+    /// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+    /// use firebrick_core::file::Manifest;
+    ///
+    /// let manifest = Manifest { size: 9, piece_bytes: 10, pieces: vec![piece(0)] };
+    /// assert_eq!(manifest.encode()?.cid.codec(), Codec::DagCbor);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ManifestError`] if [`decode`](Self::decode) would refuse it.
     pub fn encode(&self) -> Result<Block, ManifestError> {
@@ -82,6 +143,17 @@ impl Manifest {
     }
 
     /// Reads the block's bytes.
+    ///
+    /// ```
+    /// # use firebrick_core::cid::{Cid, Codec};
+    /// # use firebrick_core::file::Piece;
+    /// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+    /// use firebrick_core::file::Manifest;
+    ///
+    /// let manifest = Manifest { size: 9, piece_bytes: 10, pieces: vec![piece(0)] };
+    /// assert_eq!(Manifest::decode(&manifest.encode()?.bytes)?, manifest);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ManifestError`] says what is wrong.
@@ -118,6 +190,17 @@ impl Manifest {
     }
 
     /// Where a piece begins in the file, and its length.
+    ///
+    /// ```
+    /// # use firebrick_core::cid::{Cid, Codec};
+    /// # use firebrick_core::file::Piece;
+    /// # let piece = |n: u8| Piece { cid: Cid::of(Codec::Raw, &[n]), car: Cid::of(Codec::Car, &[n]) };
+    /// use firebrick_core::file::Manifest;
+    ///
+    /// let manifest = Manifest { size: 25, piece_bytes: 10, pieces: vec![piece(0), piece(1), piece(2)] };
+    /// assert_eq!(manifest.place(1), (10, 10));
+    /// assert_eq!(manifest.place(2), (20, 5)); // the last piece is shorter
+    /// ```
     #[must_use]
     pub fn place(&self, piece: usize) -> (u64, u64) {
         let start = (piece as u64).saturating_mul(self.piece_bytes);

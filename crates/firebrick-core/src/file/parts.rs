@@ -10,6 +10,14 @@ use crate::keys::SaltKey;
 
 /// What stands before and after the content in the CAR of a single block: the same CAR that
 /// [`car_salted`](super::car_salted) makes, or [`car`](super::car()) without a key.
+///
+/// ```
+/// use firebrick_core::file::{self, Parts};
+///
+/// let content = file::block("waves");
+/// let parts = Parts::new(&content.cid, 5, None);
+/// assert_eq!(parts.around(b"waves").concat(), file::car(&[content.cid], [&content]).bytes);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
     before: Vec<u8>,
@@ -18,6 +26,17 @@ pub struct Parts {
 
 impl Parts {
     /// For a content of this name and length in bytes.
+    ///
+    /// ```
+    /// use firebrick_core::file::{self, Parts};
+    /// # use firebrick_core::keys::Key;
+    /// # let key = Key::generate([1; 32]).salt_key();
+    ///
+    /// let cid = file::block("waves").cid;
+    /// let (plain, salted) = (Parts::new(&cid, 5, None), Parts::new(&cid, 5, Some(&key)));
+    /// assert!(plain.around(b"waves")[2].is_empty());
+    /// assert!(!salted.around(b"waves")[2].is_empty()); // the block with the salt
+    /// ```
     #[must_use]
     pub fn new(content: &Cid, len: usize, key: Option<&SaltKey>) -> Self {
         let mut before = car::encode(&[*content], []);
@@ -32,6 +51,19 @@ impl Parts {
     }
 
     /// The CAR's name, hashing the content as it comes.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    ///
+    /// use bytes::Bytes;
+    /// use firebrick_core::file::{self, Parts};
+    ///
+    /// let content = file::block("waves");
+    /// let chunks = ["wa", "ves"].map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+    /// let name = Parts::new(&content.cid, 5, None).try_cid(chunks)?;
+    /// assert_eq!(name, file::car(&[content.cid], [&content]).cid);
+    /// # Ok::<(), Infallible>(())
+    /// ```
     ///
     /// # Errors
     /// The first of the content's.
@@ -48,6 +80,14 @@ impl Parts {
     }
 
     /// The whole CAR, in parts.
+    ///
+    /// ```
+    /// use firebrick_core::file::{self, Parts};
+    ///
+    /// let parts = Parts::new(&file::block("waves").cid, 5, None);
+    /// let [before, content, after] = parts.around(b"waves");
+    /// assert!(!before.is_empty() && content == b"waves" && after.is_empty());
+    /// ```
     #[must_use]
     pub fn around<'a>(&'a self, content: &'a [u8]) -> [&'a [u8]; 3] {
         [&self.before, content, &self.after]

@@ -10,6 +10,14 @@ use zeroize::Zeroizing;
 use super::{Key, KeyError, KeyId};
 
 /// The keys of one name: all of them decrypt, the default one encrypts.
+///
+/// ```
+/// use firebrick_core::keys::{Key, KeySet};
+///
+/// let mut keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// keys.add(Key::generate([2; 32]));
+/// assert_eq!((keys.name(), keys.keys().len()), ("@notes-data@", 2));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet {
     name: String,
@@ -18,6 +26,10 @@ pub struct KeySet {
 }
 
 /// The file that holds the keys of a name, in the keybag's directory.
+///
+/// ```
+/// assert_eq!(firebrick_core::keys::file_name("@notes-data@"), "_notes_data_.json");
+/// ```
 #[must_use]
 pub fn file_name(name: &str) -> String {
     // JavaScript replaces UTF-16 code units, so a character beyond 0xffff counts twice.
@@ -33,6 +45,13 @@ pub fn file_name(name: &str) -> String {
 
 impl KeySet {
     /// A set of one key, which is the default.
+    ///
+    /// ```
+    /// use firebrick_core::keys::{Key, KeySet};
+    ///
+    /// let key = Key::generate([1; 32]);
+    /// assert_eq!(KeySet::new("@notes-data@", key.clone()).default_key(), &key);
+    /// ```
     #[must_use]
     pub fn new(name: impl Into<String>, key: Key) -> Self {
         Self {
@@ -43,30 +62,69 @@ impl KeySet {
     }
 
     /// The key name, such as `@ledger-data@`.
+    ///
+    /// ```
+    /// use firebrick_core::keys::{Key, KeySet};
+    ///
+    /// let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+    /// assert_eq!(keys.name(), "@notes-data@");
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// All keys in the order of the file.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// let (old, new) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// let mut keys = KeySet::new("@notes-data@", old.clone());
+    /// keys.add(new.clone());
+    /// assert_eq!(keys.keys(), [old, new]);
+    /// ```
     #[must_use]
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
 
     /// The key with this id.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// let (old, new) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// let keys = KeySet::new("@notes-data@", old.clone());
+    /// assert_eq!(keys.get(&old.key_id()), Some(&old));
+    /// assert_eq!(keys.get(&new.key_id()), None);
+    /// ```
     #[must_use]
     pub fn get(&self, id: &KeyId) -> Option<&Key> {
         self.keys.iter().find(|key| key.key_id() == *id)
     }
 
     /// The key that encrypts.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// let (old, new) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// let mut keys = KeySet::new("@notes-data@", old.clone());
+    /// keys.add(new);
+    /// assert_eq!(keys.default_key(), &old);
+    /// ```
     #[must_use]
     pub fn default_key(&self) -> &Key {
         &self.keys[self.default]
     }
 
     /// Adds a key that only decrypts; false if it is there already.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// let (old, new) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// let mut keys = KeySet::new("@notes-data@", old.clone());
+    /// assert!(keys.add(new.clone()));
+    /// assert!(!keys.add(new)); // it is there already
+    /// ```
     pub fn add(&mut self, key: Key) -> bool {
         let is_new = !self.keys.contains(&key);
         if is_new {
@@ -76,6 +134,17 @@ impl KeySet {
     }
 
     /// Makes a key of the set the one that encrypts.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// let (old, new) = (Key::generate([1; 32]), Key::generate([2; 32]));
+    /// let mut keys = KeySet::new("@notes-data@", old.clone());
+    /// keys.add(new.clone());
+    /// keys.set_default(&new.key_id())?;
+    /// assert_eq!(keys.default_key(), &new);
+    /// assert!(keys.set_default(&Key::generate([3; 32]).key_id()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`KeyError::Unknown`] if it is not in the set.
@@ -87,6 +156,15 @@ impl KeySet {
 
     /// Reads a keybag file: the current form and the older ones. If no key is marked as default,
     /// the first one is.
+    ///
+    /// ```
+    /// use firebrick_core::keys::KeySet;
+    ///
+    /// let old_form = r#"{"name": "@notes-data@", "key": "zMCozZ91oiHGYp12nZVhtFh"}"#;
+    /// let keys = KeySet::from_json(old_form)?;
+    /// assert_eq!(keys.default_key().to_text(), "zMCozZ91oiHGYp12nZVhtFh");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`KeyError`] says what is wrong with it.
@@ -135,6 +213,14 @@ impl KeySet {
     }
 
     /// The keybag file as JavaScript writes it today. It holds the secrets.
+    ///
+    /// ```
+    /// use firebrick_core::keys::{Key, KeySet};
+    ///
+    /// let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+    /// assert_eq!(KeySet::from_json(&keys.to_json())?, keys);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> String {
         let keys = self.keys.iter().enumerate().map(|(at, key)| {

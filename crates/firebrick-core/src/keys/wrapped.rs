@@ -21,12 +21,40 @@ use zeroize::Zeroizing;
 use super::KeySet;
 
 /// What every wrapped text begins with.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, MARK, RANDOM_LEN, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let text = wrap(&keys, "four words are better", cost, &[7; RANDOM_LEN])?;
+/// assert!(text.starts_with(MARK));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MARK: &str = "firebrick-keys.";
 
 /// Longer texts are refused unread.
+///
+/// ```
+/// use firebrick_core::keys::wrapped::{MARK, TEXT_MAX, WrapError, unwrap};
+///
+/// let long = format!("{MARK}{}", "1".repeat(TEXT_MAX));
+/// assert_eq!(unwrap(&long, "any"), Err(WrapError::Damaged("it is too long")));
+/// ```
 pub const TEXT_MAX: usize = 256 << 10;
 
 /// The fewest characters of a new passphrase.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, PASSPHRASE_MIN, RANDOM_LEN, WrapError, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let short = "x".repeat(PASSPHRASE_MIN - 1);
+/// assert_eq!(wrap(&keys, &short, cost, &[7; RANDOM_LEN]), Err(WrapError::Short));
+/// ```
 pub const PASSPHRASE_MIN: usize = 8;
 
 const VERSION: &str = "1";
@@ -36,9 +64,26 @@ const NONCE_LEN: usize = 12;
 const CHECK_LEN: usize = 8;
 
 /// Random bytes that wrapping needs.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, RANDOM_LEN, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let random = [7; RANDOM_LEN]; // take fresh random bytes
+/// assert!(wrap(&keys, "four words are better", cost, &random).is_ok());
+/// ```
 pub const RANDOM_LEN: usize = SALT_LEN + NONCE_LEN;
 
 /// What making a key of a passphrase costs, for the owner once and for a thief at every guess.
+///
+/// ```
+/// use firebrick_core::keys::wrapped::Cost;
+///
+/// let cost = Cost { passes: 4, ..Cost::default() };
+/// assert_eq!((cost.memory_kib, cost.passes, cost.lanes), (64 * 1024, 4, 4));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Memory in KiB.
@@ -62,6 +107,16 @@ impl Default for Cost {
 
 impl Cost {
     /// The most that a text may ask of its reader: 1 GiB, 16 passes, 16 lanes.
+    ///
+    /// ```
+    /// # use firebrick_core::keys::{Key, KeySet};
+    /// use firebrick_core::keys::wrapped::{Cost, RANDOM_LEN, WrapError, wrap};
+    ///
+    /// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+    /// let cost = Cost { passes: Cost::MAX.passes + 1, ..Cost::default() };
+    /// let wrapped = wrap(&keys, "four words are better", cost, &[7; RANDOM_LEN]);
+    /// assert_eq!(wrapped, Err(WrapError::TooCostly(cost)));
+    /// ```
     pub const MAX: Self = Self {
         memory_kib: 1 << 20,
         passes: 16,
@@ -76,6 +131,20 @@ impl Cost {
 }
 
 /// Why keys could not be wrapped or unwrapped.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, RANDOM_LEN, WrapError, unwrap, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let text = wrap(&keys, "four words are better", cost, &[7; RANDOM_LEN])?;
+/// assert_eq!(unwrap(&text, "other words"), Err(WrapError::WrongPassphrase));
+/// let cut = &text[..text.len() - 1];
+/// assert!(matches!(unwrap(cut, "four words are better"), Err(WrapError::Damaged(_))));
+/// assert_eq!(unwrap("waves", "other words"), Err(WrapError::NotWrapped));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WrapError {
@@ -106,12 +175,30 @@ pub enum WrapError {
 }
 
 /// Whether a text claims to be wrapped keys.
+///
+/// ```
+/// use firebrick_core::keys::wrapped::is_wrapped;
+///
+/// assert!(is_wrapped(" firebrick-keys.1.argon2id"));
+/// assert!(!is_wrapped("zMCozZ91oiHGYp12nZVhtFh"));
+/// ```
 #[must_use]
 pub fn is_wrapped(text: &str) -> bool {
     text.trim_start().starts_with(MARK)
 }
 
 /// Wraps keys. `random` must be fresh for each call.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, RANDOM_LEN, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let text = wrap(&keys, "four words are better", cost, &[7; RANDOM_LEN])?;
+/// assert!(text.starts_with("firebrick-keys.1.argon2id.8.1.1."));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`WrapError::Short`] for a passphrase of fewer than [`PASSPHRASE_MIN`] characters,
@@ -151,6 +238,17 @@ pub fn wrap(
 }
 
 /// Unwraps keys.
+///
+/// ```
+/// # use firebrick_core::keys::{Key, KeySet};
+/// use firebrick_core::keys::wrapped::{Cost, RANDOM_LEN, unwrap, wrap};
+///
+/// # let keys = KeySet::new("@notes-data@", Key::generate([1; 32]));
+/// # let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let text = wrap(&keys, "four words are better", cost, &[7; RANDOM_LEN])?;
+/// assert_eq!(unwrap(&text, "four words are better")?, keys);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`WrapError`] says what is wrong; a damaged text and a wrong passphrase are told apart.

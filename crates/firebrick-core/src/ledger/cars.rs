@@ -12,6 +12,25 @@ use crate::header::CarHeader;
 use crate::keys::Keys;
 
 /// A CAR that was read and decrypted.
+///
+/// ```
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+/// # use firebrick_core::meta::MetaEvent;
+/// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// # let data = format!("data/{}.car", GENESIS.car.cid);
+/// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+/// #     Ok(match path {
+/// #         "meta/main.json" => Some(newest.to_main_json().into()),
+/// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+/// #     })
+/// # };
+/// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+/// let car = ledger.car(&GENESIS.car.cid).expect("it was read");
+/// assert_eq!(car.roots, [car.blocks[0].cid]);
+/// assert_eq!(car.blocks[1..].len(), GENESIS.blocks().len());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedCar {
     /// The roots that its own header names.
@@ -24,6 +43,26 @@ pub struct LoadedCar {
 
 impl LoadedCar {
     /// The group header in the root block; `None` if the CAR has no root block.
+    ///
+    /// ```
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # use firebrick_core::meta::MetaEvent;
+    /// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+    /// # let data = format!("data/{}.car", GENESIS.car.cid);
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok(match path {
+    /// #         "meta/main.json" => Some(newest.to_main_json().into()),
+    /// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+    /// #     })
+    /// # };
+    /// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// let car = ledger.car(&GENESIS.car.cid).expect("it was read");
+    /// let header = car.header().expect("it has a root")?;
+    /// assert_eq!(header.head, Some(vec![GENESIS.event.cid]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn header(&self) -> Option<Result<CarHeader, CborError>> {
         let root = self.roots.first()?;

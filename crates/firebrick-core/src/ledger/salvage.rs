@@ -11,6 +11,28 @@ use crate::keys::Keys;
 use crate::pail::ShardSource;
 
 /// A document that was found in spite of missing shards.
+///
+/// ```
+/// # use firebrick_core::genesis::GENESIS;
+/// # use firebrick_core::keys::Key;
+/// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+/// # use firebrick_core::meta::MetaEvent;
+/// # let newest = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// # let data = format!("data/{}.car", GENESIS.car.cid);
+/// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+/// #     Ok(match path {
+/// #         "meta/main.json" => Some(newest.to_main_json().into()),
+/// #         _ => (path == data).then(|| GENESIS.car_bytes()),
+/// #     })
+/// # };
+/// # let ledger = Ledger::open(source, None::<Key>, Part::Data);
+/// use firebrick_core::document::GENESIS_KEY;
+///
+/// let found = &ledger.salvage()?[0];
+/// assert_eq!((found.id.as_str(), found.cid), (GENESIS_KEY, GENESIS.document.cid));
+/// assert!(found.is_certain); // nothing is lost here
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Salvaged {
     /// Its id.
@@ -25,6 +47,29 @@ pub struct Salvaged {
 impl<S: Source, K: Keys> Ledger<S, K> {
     /// All documents that can still be found, ascending by id: those that the remaining shards
     /// name, and below lost shards those that the remaining events name.
+    ///
+    /// ```
+    /// # use firebrick_core::document::GENESIS_KEY;
+    /// # use firebrick_core::genesis::GENESIS;
+    /// # use firebrick_core::group::Car;
+    /// # use firebrick_core::header::CarHeader;
+    /// # use firebrick_core::keys::Key;
+    /// # use firebrick_core::ledger::{Ledger, Part, SourceError};
+    /// # let header = CarHeader { head: Some(vec![GENESIS.event.cid]), ..CarHeader::default() };
+    /// # let car = Car::commit(&header, [&GENESIS.document, &GENESIS.event]);
+    /// # let (cid, data) = (car.cid, format!("data/{}.car", car.cid));
+    /// # let source = move |path: &str| -> Result<Option<bytes::Bytes>, SourceError> {
+    /// #     Ok((path == data).then(|| car.bytes.clone()))
+    /// # };
+    /// # let mut ledger = Ledger::open(source, None::<Key>, Part::Data);
+    /// # ledger.add_group(&[cid]);
+    /// // The shard that names the document is lost, the event that wrote it is not.
+    /// assert!(ledger.documents().is_err());
+    /// let found = ledger.salvage()?;
+    /// assert_eq!(found[0].id, GENESIS_KEY);
+    /// assert!(!found[0].is_certain);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ReadError`] if the state of the head cannot even be begun: its events are missing, or it
