@@ -16,10 +16,11 @@ use crate::header::CarHeader;
 /// The blocks of the genesis commit.
 ///
 /// ```
+/// use firebrick_core::clock::Event;
 /// use firebrick_core::genesis::{GENESIS, Genesis};
 ///
 /// let Genesis { root, event, .. } = &*GENESIS;
-/// assert!(firebrick_core::clock::Event::decode(&event.bytes)?.root == root.cid);
+/// assert_eq!(Event::decode(&event.bytes)?.root, root.cid);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -9,12 +9,13 @@ use crate::cid::{Cid, Codec};
 /// What the root block of a CAR group says.
 ///
 /// ```
+/// use firebrick_core::car::CarReader;
 /// use firebrick_core::genesis::GENESIS;
 /// use firebrick_core::header::CarHeader;
 ///
 /// let header = CarHeader { head: Some(vec![GENESIS.event.cid]), ..CarHeader::default() };
 /// assert!(header.cars.is_empty() && header.indexes.is_none());
-/// assert_eq!(header.encode().cid, firebrick_core::car::CarReader::new(GENESIS.car_bytes())?.roots()[0]);
+/// assert_eq!(CarReader::new(GENESIS.car_bytes())?.roots(), [header.encode().cid]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
