@@ -56,3 +56,14 @@ pub enum ServerError {
     #[error("this server has no private key; mint tokens where the key is")]
     NoSigningKey,
 }
+
+impl ServerError {
+    /// For what fails with a file or directory.
+    pub(crate) fn data(path: impl Into<PathBuf>) -> impl Fn(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Data {
+            path: path.clone(),
+            source,
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod error;
 mod http;
 mod hub;
 pub mod ids;
+mod lock;
 pub mod metas;
 mod objects;
 mod room;

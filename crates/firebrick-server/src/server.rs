@@ -74,13 +74,9 @@ impl Server {
     async fn launch(config: Config, stores: Option<Stores>) -> Result<Self, ServerError> {
         config.check()?;
         let data = &config.data;
-        let failed = |path: &Path, source| ServerError::Data {
-            path: path.into(),
-            source,
-        };
-        private_directory(data).map_err(|error| failed(data, error))?;
+        private_directory(data).map_err(ServerError::data(data))?;
         let lock_path = data.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(|error| failed(&lock_path, error))?;
+        let lock = File::create(&lock_path).map_err(ServerError::data(lock_path))?;
         if lock.try_lock().is_err() {
             return Err(ServerError::Locked(data.clone()));
         }
@@ -147,10 +143,7 @@ impl Server {
             };
         }
         let writable = tempfile::tempfile_in(existing).map(drop);
-        writable.map_err(|source| ServerError::Data {
-            path: config.data.clone(),
-            source,
-        })?;
+        writable.map_err(ServerError::data(&config.data))?;
         let listener = TcpListener::bind(config.listen).await.map(drop);
         listener.map_err(|source| ServerError::Listen {
             address: config.listen,
@@ -225,10 +218,7 @@ pub fn mint(key: &SigningKey, mut claims: Claims, seconds: u64) -> Result<String
 /// [`ServerError`] if it cannot be read or written.
 pub fn signing_key(data: &Path) -> Result<SigningKey, ServerError> {
     let path = data.join(KEY_FILE);
-    let failed = |source| ServerError::Data {
-        path: path.clone(),
-        source,
-    };
+    let failed = ServerError::data(&path);
     let bad = |source| ServerError::Key {
         place: path.display().to_string(),
         source,
@@ -237,14 +227,14 @@ pub fn signing_key(data: &Path) -> Result<SigningKey, ServerError> {
         Ok(text) => SigningKey::parse(&text).map_err(bad),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = SigningKey::generate().map_err(bad)?;
-            private_directory(data).map_err(failed)?;
+            private_directory(data).map_err(&failed)?;
             match write_new(&path, key.to_jwk().as_bytes()) {
                 // Another process was faster: its key counts.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let text = fs::read_to_string(&path).map_err(failed)?;
+                    let text = fs::read_to_string(&path).map_err(&failed)?;
                     SigningKey::parse(&text).map_err(bad)
                 }
-                written => written.map(|()| key).map_err(failed),
+                written => written.map(|()| key).map_err(&failed),
             }
         }
         Err(error) => Err(failed(error)),
@@ -264,15 +254,11 @@ fn public_keys(config: &Config) -> Result<Vec<PublicKey>, ServerError> {
 }
 
 fn local_stores(data: &Path) -> Result<Stores, ServerError> {
-    let failed = |path: &Path, source| ServerError::Data {
-        path: path.into(),
-        source,
-    };
     let metas = data.join(METAS_FILE);
     // Before SQLite makes it readable for all.
-    private_file(&metas).map_err(|error| failed(&metas, error))?;
+    private_file(&metas).map_err(ServerError::data(&metas))?;
     let objects = data.join(OBJECTS);
-    let cars = Disk::open(&objects).map_err(|error| failed(&objects, error))?;
+    let cars = Disk::open(&objects).map_err(ServerError::data(objects))?;
     Ok((Arc::new(Sqlite::open(&metas)?), Arc::new(cars)))
 }
 
@@ -288,10 +274,7 @@ fn keys(config: &Config) -> Result<(Vec<PublicKey>, Option<SigningKey>), ServerE
 
 fn url_key(data: &Path) -> Result<[u8; 32], ServerError> {
     let path = data.join(URL_KEY_FILE);
-    let failed = |source| ServerError::Data {
-        path: path.clone(),
-        source,
-    };
+    let failed = ServerError::data(&path);
     match fs::read(&path) {
         Ok(bytes) => bytes
             .try_into()
@@ -299,7 +282,7 @@ fn url_key(data: &Path) -> Result<[u8; 32], ServerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 32];
             getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error)))?;
-            write_new(&path, &key).map_err(failed)?;
+            write_new(&path, &key).map_err(&failed)?;
             Ok(key)
         }
         Err(error) => Err(failed(error)),

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub use keys::{KeyFormError, PublicKey, SigningKey};
 
 use crate::clock::now;
+use crate::lock::lock;
 use crate::{Config, ServerError};
 use jwks::Jwks;
 
@@ -83,7 +84,7 @@ impl Verifier {
     pub async fn verify(&self, jwt: &str) -> Result<Arc<Claims>, TokenError> {
         self.refresh(false).await;
         let hash: [u8; 32] = Sha256::digest(jwt).into();
-        let known = self.lock_seen().get(&hash).cloned();
+        let known = lock(&self.seen).get(&hash).cloned();
         let claims = match known {
             Some(claims) => claims,
             None => {
@@ -96,7 +97,7 @@ impl Verifier {
                     result => result,
                 };
                 let claims = Arc::new(claims?);
-                let mut seen = self.lock_seen();
+                let mut seen = lock(&self.seen);
                 if seen.len() >= CACHED {
                     seen.clear();
                 }
@@ -108,10 +109,6 @@ impl Verifier {
         Ok(claims)
     }
 
-    fn lock_seen(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Arc<Claims>>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Fetches the keys again when it is time, or when one is missing.
     async fn refresh(&self, missing: bool) {
         let Some(jwks) = &self.jwks else { return };
@@ -121,7 +118,7 @@ impl Verifier {
         let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
         if *fetched != keys {
             *fetched = keys;
-            self.lock_seen().clear();
+            lock(&self.seen).clear();
         }
     }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::store::Compaction;
 
@@ -239,11 +238,9 @@ impl Compact {
             dry_run,
             progress,
         } = self;
-        let env = Arc::clone(&ledger.env);
-        let work = move || ledger.compact(retention, dry_run, progress);
-        env::blocking(&*env, work)
-            .await
-            .map_err(|_| Error::Closed)?
+        let of = Arc::clone(&ledger);
+        let work = move || of.compact(retention, dry_run, progress);
+        ledger.blocking(work).await
     }
 }
 

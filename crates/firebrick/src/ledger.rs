@@ -17,7 +17,7 @@ mod source;
 mod version;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::files::Exchange;
 use crate::index::{IndexRoots, IndexSet, Indexes};
 use crate::keys::KeyRing;
+use crate::lock;
 use crate::store::Store;
 use crate::subscribe::{Origin, Published};
 
@@ -167,7 +168,7 @@ impl Ledger {
 
     /// The newest published version.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock::read(&self.snapshot))
     }
 
     /// The writer's version, which may be ahead of the published one by what is not synced yet.
@@ -234,10 +235,7 @@ impl Ledger {
 
     /// The steps from now on; `None` after the database was closed.
     pub(crate) fn published(&self) -> Option<broadcast::Receiver<Arc<Published>>> {
-        let published = self
-            .published
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let published = lock::read(&self.published);
         published.as_ref().map(broadcast::Sender::subscribe)
     }
 
@@ -259,25 +257,19 @@ impl Ledger {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.writer)
     }
 
     /// Makes a version visible: to readers, to subscribers, to the trackers. Every change of the
     /// head, local or remote, passes here.
     fn publish(&self, snapshot: &Arc<Snapshot>, origin: Origin) {
-        let mut current = self
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock::write(&self.snapshot);
         if snapshot.sequence <= current.sequence {
             return;
         }
         let before = std::mem::replace(&mut *current, Arc::clone(snapshot));
         self.hold(&before);
-        let published = self
-            .published
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let published = lock::read(&self.published);
         if let Some(published) = published
             .as_ref()
             .filter(|published| published.receiver_count() > 0)
@@ -295,10 +287,7 @@ impl Ledger {
 
     /// Gives the newest version an index that was not there when it was published.
     fn publish_indexes(&self, sequence: u64, indexes: &IndexSet) {
-        let mut current = self
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock::write(&self.snapshot);
         if current.sequence == sequence {
             let with_indexes = Arc::new(Snapshot {
                 indexes: Arc::clone(indexes),
@@ -316,10 +305,7 @@ impl Ledger {
             return Ok(());
         }
         self.pipeline.stop(self);
-        *self
-            .published
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *lock::write(&self.published) = None;
         let result = if self.read_only {
             Ok(())
         } else {

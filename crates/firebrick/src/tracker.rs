@@ -24,7 +24,7 @@ mod task;
 mod timed;
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use firebrick_core::Cid;
@@ -45,6 +45,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayError};
 use crate::ledger::Ledger;
+use crate::lock;
 
 /// How long `close` and `detach` wait for what is still to be pushed.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -96,7 +97,7 @@ struct Round {
 impl Shared {
     /// Held from reading a remote's record to writing it back.
     fn saving(&self) -> MutexGuard<'_, ()> {
-        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.saving)
     }
 
     fn stopping(&self) -> bool {
@@ -168,11 +169,11 @@ impl Trackers {
     }
 
     fn saving(&self) -> MutexGuard<'_, ()> {
-        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.saving)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Attachment>> {
-        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.attached)
     }
 
     pub(crate) fn all(&self) -> Vec<Attachment> {

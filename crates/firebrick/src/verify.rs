@@ -77,7 +77,7 @@ pub enum RepairProgress {
     Fetching {
         /// Blocks and contents that are missing or damaged.
         lacking: u64,
-        /// Attached remotes that are known to have some of them, and are waited for.
+        /// Attached remotes that are known to have some of the blocks, and are waited for.
         remotes: u64,
     },
     /// Shards are computed from the events.

@@ -443,7 +443,6 @@ impl Body {
     #[must_use]
     pub fn conn(&self) -> Option<OpenConn> {
         let conn = match self {
-            Body::ReqGestalt { .. } | Body::ResGestalt { .. } => return None,
             Body::ReqOpen { conn } => return Some(conn.clone()),
             Body::Error(error) => error.conn.as_ref()?,
             Body::ResOpen { conn }
@@ -451,14 +450,7 @@ impl Body {
             | Body::ResClose { conn }
             | Body::ReqChat { conn, .. }
             | Body::ResChat { conn, .. } => conn,
-            Body::BindGetMeta { scope }
-            | Body::EventGetMeta { scope, .. }
-            | Body::ReqPutMeta { scope, .. }
-            | Body::ResPutMeta { scope, .. }
-            | Body::ReqDelMeta { scope, .. }
-            | Body::ResDelMeta { scope, .. }
-            | Body::ReqData { scope, .. }
-            | Body::ResData { scope, .. } => &scope.conn,
+            other => &other.scope()?.conn,
         };
         Some(OpenConn {
             req_id: conn.req_id.clone(),

@@ -70,7 +70,7 @@ impl Wire {
         limit("targets", targets, MAX_ENTRIES)
     }
 
-    fn body(self, kind: &str) -> Result<Body, ProtocolError> {
+    fn body(mut self, kind: &str) -> Result<Body, ProtocolError> {
         use DataKind::{Data, Wal};
         use Operation::{Delete, Get, Put};
         let request = |operation, kind| {
@@ -182,20 +182,20 @@ impl Wire {
         })
     }
 
-    fn full_conn(self) -> Result<Conn, ProtocolError> {
-        need("conn.resId", need("conn", self.conn)?.full())
+    fn full_conn(&mut self) -> Result<Conn, ProtocolError> {
+        need("conn.resId", need("conn", self.conn.take())?.full())
     }
 
-    fn chat(self) -> Result<(Conn, String, Vec<Conn>), ProtocolError> {
-        let conn = need("conn.resId", need("conn", self.conn)?.full())?;
+    fn chat(mut self) -> Result<(Conn, String, Vec<Conn>), ProtocolError> {
+        let conn = self.full_conn()?;
         let targets = self.targets.unwrap_or_default();
         Ok((conn, need("message", self.message)?, targets))
     }
 
     /// What the request is about, and what may come with it.
-    fn scope(self) -> Result<(Scope, Option<String>, Option<MetaSet>), ProtocolError> {
+    fn scope(mut self) -> Result<(Scope, Option<String>, Option<MetaSet>), ProtocolError> {
         let scope = Scope {
-            conn: need("conn.resId", need("conn", self.conn)?.full())?,
+            conn: self.full_conn()?,
             tenant: self.tenant,
             method: need("methodParam", self.method_param)?,
             url: need("urlParam", self.url_param)?,
@@ -258,7 +258,7 @@ impl Body {
         }
     }
 
-    fn scope(&self) -> Option<&Scope> {
+    pub(super) fn scope(&self) -> Option<&Scope> {
         match self {
             Body::BindGetMeta { scope }
             | Body::EventGetMeta { scope, .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
 use crate::ids::LedgerId;
+use crate::lock::lock;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS metas (
@@ -84,12 +85,9 @@ impl Sqlite {
     ) -> BoxFuture<'static, Result<T, MetaStoreError>> {
         let connection = self.connection.clone();
         async move {
-            tokio::task::spawn_blocking(move || {
-                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&mut connection)
-            })
-            .await
-            .map_err(|error| unavailable(&error))?
+            tokio::task::spawn_blocking(move || work(&mut lock(&connection)))
+                .await
+                .map_err(|error| unavailable(&error))?
         }
         .boxed()
     }

@@ -35,7 +35,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ use self::log::Log;
 use self::process::Process;
 use self::task::{Current, MAIN, Ready, Task, TaskId};
 use super::rng::Rng;
+use crate::lock;
 
 pub use self::process::SimEnv;
 pub use self::replay::{Diverged, check_replay};
@@ -94,7 +95,7 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panicking task ends the run; the state is then only read for the report.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.state)
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use super::announcement::{Announcement, SlotId};
 use super::error::{GatewayError, GatewayErrorKind};
 use super::{Capabilities, CarEntry, Gateway, GatewayResult};
 use crate::env::{Env, Rng};
+use crate::lock;
 
 pub use self::plan::{Call, CallKind, CarFault, FaultCounters, FaultPlan, Phase, Step};
 
@@ -411,7 +412,7 @@ impl<G: ?Sized> fmt::Debug for Faulty<G> {
 
 impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.state)
     }
 
     /// Draws all there is to draw for one call, at once and always the same number of draws.

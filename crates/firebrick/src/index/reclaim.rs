@@ -1,7 +1,7 @@
 //! What a compaction keeps of the indexes.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, Weak};
 
 use firebrick_core::Cid;
 use firebrick_core::cid::Codec;
@@ -11,6 +11,7 @@ use super::registry::{IndexStatus, RECORDS};
 use super::state::{IndexState, Record, damage};
 use crate::error::Result;
 use crate::ledger::{Ledger, Live, LiveRoots};
+use crate::lock;
 
 /// The nodes of every index that somebody reads, follows, or will find after the next opening.
 #[derive(Default)]
@@ -42,8 +43,7 @@ impl LiveRoots for IndexRoots {
                 live.keep_index(ledger, &state)?;
             }
         }
-        let read = ledger.indexes.read.lock();
-        let read = read.unwrap_or_else(PoisonError::into_inner).clone();
+        let read = lock::lock(&ledger.indexes.read).clone();
         for state in read.iter().filter_map(Weak::upgrade) {
             live.keep_index(ledger, &state)?;
         }

@@ -1,7 +1,7 @@
 //! The keys of an open ledger, and finding them when it is opened.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -16,6 +16,7 @@ use super::{Keybag, insecure};
 use crate::buffers::Buffers;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::lock;
 use crate::options::Builder;
 use crate::store::{self as blocks, LogOptions, LogStore, StoreError, StoreKey};
 
@@ -225,9 +226,7 @@ impl KeyRing {
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&KeySet) -> T) -> Option<T> {
-        self.keys
-            .as_ref()
-            .map(|keys| look(&keys.read().unwrap_or_else(PoisonError::into_inner)))
+        self.keys.as_ref().map(|keys| look(&lock::read(keys)))
     }
 
     /// The key that encrypts; `None` for an insecure ledger.
@@ -279,7 +278,7 @@ impl KeyRing {
         match &self.keys {
             None => Ok(bytes),
             Some(keys) => {
-                let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+                let keys = lock::read(keys);
                 let mut plain = Buffers::shared().empty(bytes.len());
                 envelope::open_any_iv_into(&bytes, &*keys, &mut plain)?;
                 Ok(plain.into())
@@ -297,7 +296,7 @@ impl KeyRing {
         let Some(keys) = &self.keys else {
             return Err(insecure());
         };
-        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = lock::write(keys);
         let mut changed = keys.clone();
         let add = |set: &mut KeySet| {
             for key in added {

@@ -1,12 +1,13 @@
 //! Where keys are kept: the interface, and one in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use firebrick_core::keys::KeySet;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::lock;
 
 /// A place that keeps secrets by name: the keychain of an operating system, a hardware token, a
 /// secret manager. Give one to [`Builder::key_store`](crate::Builder::key_store); without one, keys
@@ -160,7 +161,7 @@ impl MemoryKeyStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Zeroizing<String>>> {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.secrets)
     }
 
     /// How many names have keys.

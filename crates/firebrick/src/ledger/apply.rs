@@ -1,7 +1,5 @@
 //! The path of what a remote sent: blocks first, unreferenced; then, in one step, the head.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use firebrick_core::cid::Codec;
 use firebrick_core::clock::{self, Event, EventSource as _};
@@ -13,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use super::origin::Mark;
 use super::{Ledger, Writer};
 use crate::error::{Error, Result};
+use crate::lock;
 use crate::store::{Commit, StoredBlock};
 use crate::subscribe::Origin;
 
@@ -46,10 +45,7 @@ impl Ledger {
     ) -> Result<Ingested> {
         let from = self.mark_of(from)?;
         // A compaction that begins meanwhile waits until these are stored.
-        let reclaiming = self
-            .reclaiming
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let reclaiming = lock::read(&self.reclaiming);
         let mut done = Ingested::default();
         let mut stored = Vec::with_capacity(blocks.len());
         let mut generations: HashMap<Cid, u64> = HashMap::new();
@@ -129,10 +125,7 @@ impl Ledger {
                 }
                 return Ok(false);
             }
-            let reclaiming = self
-                .reclaiming
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let reclaiming = lock::read(&self.reclaiming);
             let mut tree = self.tree_at(writer, &head)?;
             let shards = match self.shards_to_store(writer, &tree, *reclaiming) {
                 Err(Error::MissingBlock { .. }) => {

@@ -1,6 +1,6 @@
 //! Running a compaction, on request and by policy.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -12,6 +12,7 @@ use super::Ledger;
 use super::live::{Live, LiveRoots};
 use crate::compaction::{CompactProgress, CompactReport, OnProgress, Retention};
 use crate::error::{Error, Result};
+use crate::lock;
 use crate::store::{Fate, Sieve};
 
 /// Where the store keeps the size of its log after the last look at what could be given back.
@@ -90,14 +91,12 @@ impl Drop for Reclaiming<'_> {
 
 impl Ledger {
     fn set_reclaiming(&self, reclaiming: bool) {
-        let flag = self.reclaiming.write();
-        *flag.unwrap_or_else(PoisonError::into_inner) = reclaiming;
+        *lock::write(&self.reclaiming) = reclaiming;
     }
 
     /// While it is held, no compaction runs.
     pub(crate) fn keep_still(&self) -> MutexGuard<'_, ()> {
-        let compaction = self.compaction.lock();
-        compaction.unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.compaction)
     }
 
     /// Drops what nothing needs. One compaction runs at a time.

@@ -1,6 +1,6 @@
 //! Which blocks are needed: the mark of a compaction.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use firebrick_core::clock::{self, EventSource};
 use firebrick_core::pail::{PailError, Shard, Tree};
@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{Ledger, Snapshot};
 use crate::compaction::Retention;
 use crate::error::Result;
+use crate::lock;
 
 /// A part of the library that needs blocks beyond documents, events and their trees. Blocks of kinds
 /// that nobody owns are never dropped.
@@ -83,13 +84,11 @@ impl Live {
 impl Ledger {
     /// Lets a part of the library keep its blocks.
     pub(crate) fn keep_alive(&self, roots: Arc<dyn LiveRoots>) {
-        let live = self.live_roots.write();
-        live.unwrap_or_else(PoisonError::into_inner).push(roots);
+        lock::write(&self.live_roots).push(roots);
     }
 
     pub(super) fn live_roots(&self) -> Vec<Arc<dyn LiveRoots>> {
-        let live = self.live_roots.read();
-        live.unwrap_or_else(PoisonError::into_inner).clone()
+        lock::read(&self.live_roots).clone()
     }
 
     /// Everything that a compaction has to keep as of now.
@@ -179,14 +178,14 @@ impl Ledger {
     pub(super) fn hold(&self, snapshot: &Arc<Snapshot>) {
         // The ledger's own reference does not count.
         if Arc::strong_count(snapshot) > 1 {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = lock::lock(&self.held);
             held.retain(|snapshot| snapshot.strong_count() > 0);
             held.push(Arc::downgrade(snapshot));
         }
     }
 
     fn held_snapshots(&self) -> Vec<Arc<Snapshot>> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = lock::lock(&self.held);
         let mut snapshots: Vec<_> = held.iter().filter_map(std::sync::Weak::upgrade).collect();
         drop(held);
         snapshots.push(self.snapshot());

@@ -3,14 +3,13 @@
 //! It costs nothing: the store keeps 40 bits beside each event, of which a generation takes 32. The
 //! others hold a number: 0 for unknown, 1 for this database, above that a remote's.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::cbor::{CborError, Reader, Writer};
 
 use super::Ledger;
 use crate::error::{Error, Result};
+use crate::lock;
 use crate::subscribe::Origin;
 
 /// Where the store keeps the names of the remotes that are numbered.
@@ -67,7 +66,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<String>, CborError> {
 impl Ledger {
     /// Looks at the names of the remotes that are numbered.
     fn with_names<T>(&self, look: impl FnOnce(&mut Vec<String>) -> Result<T>) -> Result<T> {
-        let mut names = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock::lock(&self.origins);
         if names.is_none() {
             let stored = self.store().kv(NAMES).map(|bytes| decode(&bytes));
             let stored = stored.transpose().map_err(|error| Error::Malformed {

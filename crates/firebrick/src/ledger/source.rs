@@ -1,7 +1,7 @@
 //! Where the core finds shards and events: a byte-bounded cache over the store.
 
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use firebrick_core::clock::{ClockError, Event, EventSource};
@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::lock;
 use crate::store::{Store, StoreError};
 
 #[derive(Clone)]
@@ -193,8 +194,7 @@ impl Source {
     }
 
     fn lost(&self) -> MutexGuard<'_, HashSet<Cid>> {
-        let blocks = self.lost.blocks.lock();
-        blocks.unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.lost.blocks)
     }
 
     /// Remembers which block an error is about, so that a remote is asked for it.
@@ -423,7 +423,7 @@ impl Source {
 
     /// The generation of an event that arrived before its parents did.
     fn derive_generation(&self, cid: &Cid) -> Result<u64, ClockError> {
-        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut derived = lock::lock(&self.derived);
         if derived.len() > MOST_DERIVED {
             derived.clear();
         }
@@ -452,7 +452,7 @@ impl Source {
 
     /// Takes the generations that the store does not know yet, to be stored with the next head.
     pub(crate) fn take_derived(&self) -> Vec<(Cid, u64)> {
-        std::mem::take(&mut *self.derived.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock::lock(&self.derived))
             .into_iter()
             .collect()
     }

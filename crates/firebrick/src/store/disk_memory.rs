@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Disk, DiskFile, Lock};
+use crate::lock;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -197,7 +198,7 @@ impl MemoryDisk {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.world)
     }
 
     /// Lets an operation fail, counted from now.
@@ -445,7 +446,7 @@ impl Disk for MemoryDisk {
 
 impl MemoryFile {
     fn change(&self, change: Change, grows: bool) -> io::Result<()> {
-        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = lock::lock(&self.world);
         let fault = world.step(grows)?;
         let done = match (fault, change) {
             (None | Some(Fault::FailAfter), change) => Some(change),
@@ -464,7 +465,7 @@ impl MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = lock::lock(&self.world);
         world.alive()?;
         let bytes = &world.files[&self.id].live;
         let start = (offset as usize).min(bytes.len());
@@ -478,7 +479,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = lock::lock(&self.world);
         world.alive()?;
         Ok(world.files[&self.id].live.len() as u64)
     }
@@ -490,7 +491,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = lock::lock(&self.world);
         let fault = world.step(false)?;
         if let Some(file) = world.files.get_mut(&self.id) {
             let pending = match fault {

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -43,7 +43,7 @@ use super::vault::{Name, StoreKey, Vault};
 use super::{
     Blob, BlobWriter, Commit, Compaction, Sieve, StagedBlob, Store, StoreError, StoreStats, memory,
 };
-use crate::lock::lock;
+use crate::lock::{self, lock};
 use maintain::Maintenance;
 use read::Segments;
 pub use verify::Verification;
@@ -424,11 +424,11 @@ impl LogStore {
     }
 
     fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.state)
     }
 
     fn state_mut(&self) -> std::sync::RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        lock::write(&self.state)
     }
 }
 

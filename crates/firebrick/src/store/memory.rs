@@ -1,13 +1,14 @@
 //! A store without a disk.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
 use hashbrown::{HashMap, HashSet};
 
 use super::{Commit, Compaction, Fate, Sieve, Store, StoreError, StoreStats};
+use crate::lock;
 
 /// A [`Store`] in memory: for tests, for throw-away databases, and as the simplest model of what a
 /// store does.
@@ -79,11 +80,11 @@ impl MemoryStore {
 
     // A panic elsewhere cannot leave the state half changed: `apply` does not panic.
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.state)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        lock::write(&self.state)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A store for the simulator: it crashes and fails on demand.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -9,6 +9,7 @@ use hashbrown::HashSet;
 
 use super::memory::{State, kv_prefix, sift};
 use super::{Commit, Compaction, Sieve, Store, StoreError, StoreStats, StoredBlock};
+use crate::lock;
 
 /// A [`Store`] in memory that distinguishes what was committed from what was synced.
 ///
@@ -397,7 +398,7 @@ impl SimStore {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.disk)
     }
 
     fn alive(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {

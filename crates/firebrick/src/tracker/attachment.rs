@@ -1,7 +1,7 @@
 //! The handle on an attached remote.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firebrick_core::Cid;
@@ -12,6 +12,7 @@ use super::{FLUSH, Shared, Stop};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::ledger::Written;
+use crate::lock;
 
 /// An attached remote. Cloning gives another handle; dropping handles changes nothing.
 ///
@@ -255,8 +256,7 @@ impl Attachment {
     }
 
     fn failure(&self, cause: &str) -> Error {
-        let failure = self.shared.failure.lock();
-        match &*failure.unwrap_or_else(PoisonError::into_inner) {
+        match &*lock::lock(&self.shared.failure) {
             Some(error) => Error::Gateway(error.clone()),
             None => Error::Config(format!("syncing with {} failed: {cause}", self.name())),
         }

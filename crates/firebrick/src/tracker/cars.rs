@@ -238,6 +238,16 @@ impl Task {
             .map_or_else(Vec::new, |list| decode_list(&list)))
     }
 
+    /// [`blocks_of`](Self::blocks_of), each as far as it is here.
+    pub(super) fn stored_blocks_of(&self, car: &Cid) -> Result<Vec<Option<Block>>> {
+        let cids = self.blocks_of(car)?;
+        let stored = self.ledger.store().blocks(&cids)?;
+        let blocks = cids.into_iter().zip(stored);
+        Ok(blocks
+            .map(|(cid, bytes)| Some(Block { cid, bytes: bytes? }))
+            .collect())
+    }
+
     /// A CAR's blocks as the remote has them, without the header.
     pub(super) async fn read_there(&self, car: &Cid) -> Result<Option<Vec<Block>>> {
         match self.gateway.get_car(car).await {
@@ -253,31 +263,17 @@ impl Task {
 
     /// Whether a CAR can be read at the remote.
     pub(super) async fn is_whole(&self, car: &Cid) -> Result<bool> {
-        match self.gateway.get_car(car).await {
-            Ok(Some(bytes)) => Ok(open(&self.ledger.keys, car, bytes).is_ok()),
-            Ok(None) => Ok(false),
-            Err(error) if error.is_retryable() => Err(error.into()),
-            Err(_) => Ok(false),
-        }
+        Ok(self.read_there(car).await?.is_some())
     }
 
     /// Puts a CAR back that the remote has lost or damaged. All its blocks are here, so it can be
     /// made again byte for byte, whoever wrote it.
     pub(super) async fn restore(&mut self, car: Cid) -> Result<bool> {
-        let cids = self.blocks_of(&car)?;
-        let Some(root) = cids.first().copied() else {
+        let blocks: Option<Vec<Block>> = self.stored_blocks_of(&car)?.into_iter().collect();
+        let Some(blocks) = blocks.filter(|blocks| !blocks.is_empty()) else {
             return Ok(false);
         };
-        let blocks = self.ledger.store().blocks(&cids)?;
-        let Some(blocks) = cids
-            .into_iter()
-            .zip(blocks)
-            .map(|(cid, bytes)| Some(Block { cid, bytes: bytes? }))
-            .collect::<Option<Vec<Block>>>()
-        else {
-            return Ok(false);
-        };
-        let plain = Bytes::from(car::encode(&[root], &blocks));
+        let plain = Bytes::from(car::encode(&[blocks[0].cid], &blocks));
         if !car.matches(&plain) {
             return Ok(false);
         }

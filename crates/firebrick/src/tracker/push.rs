@@ -356,12 +356,10 @@ impl Task {
         let gone = self.merge_groups(parcel.bytes as u64).await?;
         let staged: Vec<Cid> = self.record.staged.iter().rev().copied().collect();
         let staged = staged.into_iter().map(|car| self.own_group(car));
-        let kept = self
-            .record
-            .live
-            .iter()
-            .filter(|group| !group.cars.iter().any(|car| gone.contains(car)));
-        let mut live: Vec<Group> = staged.chain(kept.cloned()).collect();
+        let is_gone = |group: &Group| group.cars.iter().any(|car| gone.contains(car));
+        let (merged, kept): (Vec<Group>, Vec<Group>) =
+            self.record.live.iter().cloned().partition(is_gone);
+        let mut live: Vec<Group> = staged.chain(kept).collect();
         let mut replaced: Vec<Cid> = gone.iter().chain(&self.record.replaced).copied().collect();
         replaced.truncate(REPLACED_TOLD);
         let header = CarHeader {
@@ -372,12 +370,7 @@ impl Task {
         };
         let blocks = parcel.take();
         let car = self.write_car(header, &blocks).await?;
-        let retired = std::mem::take(&mut self.record.live);
-        let replaced_now = |group: &&Group| group.cars.iter().any(|car| gone.contains(car));
-        retired
-            .iter()
-            .filter(replaced_now)
-            .for_each(|group| self.retire(group));
+        merged.iter().for_each(|group| self.retire(group));
         for old in &gone {
             self.mark_replaced(*old)?;
         }

@@ -130,15 +130,11 @@ impl Task {
         if !self.cars.contains_key(car) {
             return Ok(None);
         }
-        let cids: Vec<Cid> = self.blocks_of(car)?.into_iter().skip(1).collect();
-        let blocks: Option<Vec<_>> = self.ledger.store().blocks(&cids)?.into_iter().collect();
-        if let Some(blocks) = blocks.filter(|_| !cids.is_empty()) {
-            let blocks = cids.into_iter().zip(blocks);
-            return Ok(Some(
-                blocks.map(|(cid, bytes)| Block { cid, bytes }).collect(),
-            ));
+        let blocks: Option<Vec<Block>> = self.stored_blocks_of(car)?.into_iter().skip(1).collect();
+        match blocks.filter(|blocks| !blocks.is_empty()) {
+            Some(blocks) => Ok(Some(blocks)),
+            None => self.read_there(car).await,
         }
-        self.read_there(car).await
     }
 
     /// Puts what is here of a lost CAR's group into a new one, if a compaction left too little to
@@ -154,16 +150,13 @@ impl Task {
         };
         let mut parcel = Parcel::default();
         for car in &group.cars {
-            let cids: Vec<Cid> = self.blocks_of(car)?.into_iter().skip(1).collect();
-            if cids.is_empty() {
+            let blocks = self.stored_blocks_of(car)?;
+            // The first is the header.
+            if blocks.len() < 2 {
                 return Ok(false);
             }
-            let blocks = self.ledger.store().blocks(&cids)?;
-            for (cid, bytes) in cids.into_iter().zip(blocks) {
-                if let Some(bytes) = bytes {
-                    parcel.add(Block { cid, bytes });
-                }
-            }
+            let here = blocks.into_iter().skip(1).flatten();
+            here.for_each(|block| parcel.add(block));
         }
         tracing::info!(remote = %self.shared.name, car = %lost, "put what is left of a lost CAR into a new one");
         self.stage(parcel.take()).await?;

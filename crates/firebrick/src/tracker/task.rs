@@ -1,7 +1,7 @@
 //! The loop of one remote: a round, then waiting for a reason for the next.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use firebrick_core::Cid;
@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::files::Peer;
 use crate::gateway::{Gateway, GatewayError, GatewayErrorKind};
 use crate::ledger::Ledger;
+use crate::lock;
 
 /// A look at the remote even if nothing hints at a change.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -309,8 +310,7 @@ impl Task {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<GatewayError>> {
-        let failure = self.shared.failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner)
+        lock::lock(&self.shared.failure)
     }
 
     fn failed(&self, error: GatewayError) -> State {

@@ -87,9 +87,10 @@ fn is_shard(finding: &Finding) -> bool {
     matches!(finding.held, Held::Shard { .. })
 }
 
-/// The attached remotes that are known to have some of it.
+/// The attached remotes that are known to have some of the blocks. Contents are asked for one by one.
 fn holders(attachments: &[Attachment], wanted: &[Finding]) -> Vec<Attachment> {
-    let names = wanted.iter().flat_map(|finding| &finding.remotes);
+    let blocks = wanted.iter().filter(|finding| finding.wanted.is_none());
+    let names = blocks.flat_map(|finding| &finding.remotes);
     let names: HashSet<&str> = names.map(String::as_str).collect();
     let attached = attachments.iter();
     let holders = attached.filter(|attachment| names.contains(attachment.name()));
@@ -110,10 +111,8 @@ async fn fetch(ledger: &Arc<Ledger>, holders: &[Attachment], wanted: &[Finding])
             }),
         }
     }
-    if wanted.iter().any(|finding| finding.wanted.is_none()) {
-        // Why a remote cannot be reached is in its status.
-        join_all(holders.iter().map(|remote| remote.synced_within(PATIENCE))).await;
-    }
+    // Why a remote cannot be reached is in its status.
+    join_all(holders.iter().map(|remote| remote.synced_within(PATIENCE))).await;
     Ok(())
 }
 

@@ -44,6 +44,23 @@ impl Bed {
         Peer::new(self.dir.path(), ledger).storekey(&key_name())
     }
 
+    /// Such a client with one document, `base`. It is to be opened again before it attaches, or what
+    /// it wrote stays behind.
+    pub(crate) fn js_beside_with_base(&self, ledger: &str) -> Peer {
+        let peer = self.js_beside(ledger);
+        peer.run(&[json!({"op": "put", "doc": {"_id": "base", "n": 0}})]);
+        peer
+    }
+
+    /// The requests with which such a client comes back, and hears and tells everything.
+    pub(crate) fn catch_up(&self) -> [Value; 3] {
+        [
+            json!({"op": "open"}),
+            self.attach_request(),
+            json!({"op": "idle"}),
+        ]
+    }
+
     /// The request that attaches such a client to the shared ledger's directory.
     pub(crate) fn attach_request(&self) -> Value {
         json!({

@@ -15,9 +15,7 @@ const STEPS: usize = 16;
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn a_client_returns_after_a_compaction() {
     let bed = Bed::new();
-    let late = bed.js_beside("late");
-    // Reopened before it attaches, or what it wrote stays behind.
-    late.run(&[json!({"op": "put", "doc": {"_id": "base", "n": 0}})]);
+    let late = bed.js_beside_with_base("late");
     late.run(&[
         bed.attach_request(),
         json!({"op": "put", "doc": {"_id": "shared", "n": 1}}),
@@ -152,8 +150,7 @@ impl History {
     /// Runs it, and answers what everyone ends with.
     async fn run(mut self) -> BTreeMap<String, Option<Value>> {
         let bed = Bed::new();
-        let late = bed.js_beside("late");
-        late.run(&[json!({"op": "put", "doc": {"_id": "base", "n": 0}})]);
+        let late = bed.js_beside_with_base("late");
         late.run(&[bed.attach_request(), json!({"op": "idle"})]);
         let dbs = [bed.firebrick("left").await, bed.firebrick("right").await];
         for db in &dbs {
@@ -175,11 +172,7 @@ impl History {
                     late.run(&requests);
                 }
                 7 => {
-                    late.run(&[
-                        json!({"op": "open"}),
-                        bed.attach_request(),
-                        json!({"op": "idle"}),
-                    ]);
+                    late.run(&bed.catch_up());
                 }
                 _ => {
                     let compact = self.compacting.then(|| dbs[at].compact().run());
@@ -200,11 +193,7 @@ impl History {
                 assert!(status.missing_documents.is_empty(), "{status:?}");
                 attachment.detach().await;
             }
-            late.run(&[
-                json!({"op": "open"}),
-                bed.attach_request(),
-                json!({"op": "idle"}),
-            ]);
+            late.run(&bed.catch_up());
         }
         for db in &dbs {
             bed.attach(db).await.detach().await;

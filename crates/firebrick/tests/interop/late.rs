@@ -57,9 +57,7 @@ fn answers_head(bed: &Bed) -> Value {
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn an_attached_client_returns_from_offline() {
     let bed = Bed::new();
-    let late = bed.js_beside("late");
-    // Reopened before it attaches, or what it wrote stays behind.
-    late.run(&[json!({"op": "put", "doc": {"_id": "base", "n": 0}})]);
+    let late = bed.js_beside_with_base("late");
     late.run(&[
         bed.attach_request(),
         json!({"op": "put", "doc": {"_id": "shared", "n": 1}}),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::task::{Task, TaskId, Wait, report_wait};
 use super::{Executor, Shared};
 use crate::env::rng::Rng;
 use crate::env::{Env, yield_now};
+use crate::lock;
 
 /// Wall clock at the start of every simulation: 2024-01-01.
 const START_UNIX_MS: u64 = 1_704_067_200_000;
@@ -306,7 +307,7 @@ impl Env for SimEnv {
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut random = lock::lock(&self.random);
         random.fill(buffer);
     }
 

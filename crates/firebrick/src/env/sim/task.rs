@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::Shared;
 use crate::env::rng::Rng;
+use crate::lock;
 
 pub(super) type TaskId = u64;
 
@@ -62,7 +63,7 @@ pub(super) struct Ready(Mutex<Vec<TaskId>>);
 
 impl Ready {
     fn with<T>(&self, action: impl FnOnce(&mut Vec<TaskId>) -> T) -> T {
-        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        action(&mut lock::lock(&self.0))
     }
 
     pub(super) fn push(&self, id: TaskId) {
