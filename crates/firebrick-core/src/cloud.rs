@@ -29,7 +29,7 @@ mod wire;
 pub use claims::{Access, Audience, Claims, Denied, LedgerClaim, Right, Role, TenantClaim};
 pub use gestalt::{Gestalt, Passing};
 pub use message::{Body, DataKind, ErrorBody, Message, Operation, Rejected, Scope};
-pub use meta::{KeyText, MetaEntry, MetaSet};
+pub use meta::{KeyText, MetaEntry, MetaSet, SlotNote};
 pub use parts::{Auth, Conn, MethodParam, OpenConn, Store, TenantLedger, UrlParam, Verb};
 pub use url::{AttachUrl, Protocol, UrlError};
 

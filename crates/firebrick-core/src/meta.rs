@@ -97,6 +97,11 @@ impl MetaEvent {
     /// ```
     #[must_use]
     pub fn encode(&self) -> Block {
+        self.encode_with(&self.db_meta())
+    }
+
+    /// The same with other dag-json inside, which must name the same CARs.
+    pub(crate) fn encode_with(&self, db_meta: &str) -> Block {
         let mut parents = self.parents.clone();
         parents.sort_unstable();
         parents.dedup();
@@ -105,7 +110,7 @@ impl MetaEvent {
         out.text("data");
         out.map(1);
         out.text("dbMeta");
-        out.bytes(self.db_meta().as_bytes());
+        out.bytes(db_meta.as_bytes());
         out.text("parents");
         out.list(parents.len());
         for parent in &parents {
@@ -128,18 +133,24 @@ impl MetaEvent {
     /// # Errors
     /// [`MetaError`] says what is wrong.
     pub fn decode(block: &[u8]) -> Result<Self, MetaError> {
+        Self::decode_with(block).map(|(event, _)| event)
+    }
+
+    /// The same, and the dag-json inside.
+    pub(crate) fn decode_with(block: &[u8]) -> Result<(Self, &[u8]), MetaError> {
         let mut reader = Reader::new(block);
         reader.map(2)?;
         reader.key("data")?;
         reader.map(1)?;
         reader.key("dbMeta")?;
-        let cars = read_db_meta(reader.bytes()?)?;
+        let db_meta = reader.bytes()?;
+        let cars = read_db_meta(db_meta)?;
         reader.key("parents")?;
         let parents = (0..reader.list()?)
             .map(|_| reader.link())
             .collect::<Result<_, _>>()?;
         reader.finish()?;
-        Ok(Self { cars, parents })
+        Ok((Self { cars, parents }, db_meta))
     }
 
     /// `meta/main.json` with this event alone, as JavaScript writes it.

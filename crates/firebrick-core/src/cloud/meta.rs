@@ -11,6 +11,9 @@ use crate::cid::{Cid, Codec};
 use crate::keys::{Key, KeyError};
 use crate::meta::{MetaError, MetaEvent};
 
+/// CARs that one writer asks for at once.
+const MAX_WANTS: usize = 256;
+
 /// Pointers to the newest CARs of a ledger, and the keys that open them.
 ///
 /// ```
@@ -111,6 +114,32 @@ impl MetaEntry {
     /// # Errors
     /// [`MetaError::Name`] for a forged name, others for what is no event.
     pub fn event(&self) -> Result<MetaEvent, MetaError> {
+        MetaEvent::decode(&self.block()?)
+    }
+
+    /// The event of one of several writers, and what its writer says beside the CARs.
+    #[must_use]
+    pub fn with_note(event: &MetaEvent, note: &SlotNote) -> Self {
+        let block = event.encode_with(&note.beside(&event.db_meta()));
+        Self {
+            cid: block.cid,
+            parents: event.parents.clone(),
+            data: format!("M{}", BASE64.encode(&block.bytes)),
+        }
+    }
+
+    /// Reads the event and the note, which JavaScript does not write.
+    ///
+    /// # Errors
+    /// Those of [`event`](Self::event). A note that cannot be read counts as none.
+    pub fn noted(&self) -> Result<(MetaEvent, Option<SlotNote>), MetaError> {
+        let block = self.block()?;
+        let (event, db_meta) = MetaEvent::decode_with(&block)?;
+        Ok((event, SlotNote::read(db_meta)))
+    }
+
+    /// The event's block, whose name was checked.
+    fn block(&self) -> Result<Vec<u8>, MetaError> {
         let digits = self.data.strip_prefix('M').ok_or(MetaError::Base64)?;
         let block = BASE64
             .decode(digits.as_bytes())
@@ -118,7 +147,41 @@ impl MetaEntry {
         if self.cid.codec() != Codec::DagCbor || !self.cid.matches(&block) {
             return Err(MetaError::Name(self.cid));
         }
-        MetaEvent::decode(&block)
+        Ok(block)
+    }
+}
+
+/// What a writer of ours says beside the CARs, as `firebrick` next to `cars` in the dag-json of its meta
+/// event. Readers that do not know it ignore it. The server sees it, as it sees the names of the CARs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SlotNote {
+    /// The writer's slot: 32 characters of `0-9a-z`.
+    pub slot: String,
+    /// Grows with each event of the slot, so that the newest is known in whatever order they arrive.
+    pub number: u64,
+    /// CARs that the writer needs and cannot read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<Cid>,
+}
+
+impl SlotNote {
+    /// Adds the note to `{"cars":[…]}`.
+    fn beside(&self, db_meta: &str) -> String {
+        let open = db_meta.strip_suffix('}').unwrap_or(db_meta);
+        // Nothing here can fail to be written.
+        let note = serde_json::to_string(self).unwrap_or_default();
+        format!(r#"{open},"firebrick":{note}}}"#)
+    }
+
+    fn read(db_meta: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Noted {
+            firebrick: SlotNote,
+        }
+        let Noted { firebrick: note } = serde_json::from_slice(db_meta).ok()?;
+        let is_slot = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+        let valid = note.slot.len() == 32 && note.slot.bytes().all(is_slot);
+        (valid && note.wants.len() <= MAX_WANTS).then_some(note)
     }
 }
 
@@ -191,5 +254,54 @@ impl From<String> for KeyText {
 impl fmt::Debug for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyText(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> MetaEvent {
+        MetaEvent {
+            cars: vec![Cid::of(Codec::Car, b"a")],
+            parents: vec![Cid::of(Codec::DagCbor, b"p")],
+        }
+    }
+
+    #[test]
+    fn notes_stand_beside_what_others_read() {
+        for wants in [vec![], vec![Cid::of(Codec::Car, b"lost")]] {
+            let note = SlotNote {
+                slot: "a1".repeat(16),
+                number: 7,
+                wants,
+            };
+            let entry = MetaEntry::with_note(&event(), &note);
+            assert_eq!(entry.event(), Ok(event()));
+            assert_eq!(entry.noted(), Ok((event(), Some(note))));
+        }
+        assert_eq!(MetaEntry::new(&event()).noted(), Ok((event(), None)));
+    }
+
+    #[test]
+    fn bad_notes_are_none() {
+        for note in [
+            "5",
+            "{}",
+            r#"{"slot":"main","number":1}"#,
+            r#"{"slot":"../../../../../../../etc/passwd..","number":1}"#,
+            r#"{"slot":"a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1","number":-1}"#,
+        ] {
+            let text = event()
+                .db_meta()
+                .replace("]}", &format!(r#"],"firebrick":{note}}}"#));
+            let block = event().encode_with(&text);
+            let entry = MetaEntry {
+                cid: block.cid,
+                parents: event().parents,
+                data: format!("M{}", BASE64.encode(&block.bytes)),
+            };
+            assert_eq!(entry.noted(), Ok((event(), None)), "{note}");
+        }
     }
 }
