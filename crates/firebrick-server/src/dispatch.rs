@@ -61,6 +61,19 @@ pub(crate) enum Refusal {
     Random,
 }
 
+impl Refusal {
+    /// A word for programs.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Token(_) | Self::AuthKind => Some("token"),
+            Self::Denied(_) => Some("denied"),
+            Self::Draining | Self::Store(MetaStoreError::Unavailable { .. }) => Some("not-ready"),
+            Self::Store(MetaStoreError::Full) => Some("full"),
+            _ => None,
+        }
+    }
+}
+
 /// Where a message came from.
 #[derive(Debug)]
 pub(crate) struct Via {
@@ -481,7 +494,7 @@ fn failed(message: Message, refusal: &Refusal) -> Message {
         conn,
         src: json!({"type": message.kind(), "tid": message.tid}),
         message: refusal.to_string(),
-        reason: matches!(refusal, Refusal::Draining).then(|| "not-ready".to_owned()),
+        reason: refusal.reason().map(str::to_owned),
         ..ErrorBody::default()
     };
     Message::new(message.tid, message.auth, Body::Error(body))
