@@ -8,11 +8,14 @@
 //! |---|---|---|
 //! | `memory://name` | a registry inside this process | `memory` |
 //! | `file:///path`, or a plain path | a directory, also one of Fireproof | `folder` |
+//! | `fpcloud://host` | a sync server, also for JavaScript clients | `cloud` |
 //!
 //! [`Faulty`] wraps any gateway and makes it misbehave on purpose; [`conformance`] is the suite that
 //! every gateway passes.
 
 mod announcement;
+#[cfg(feature = "cloud")]
+pub mod cloud;
 pub mod conformance;
 mod error;
 mod faulty;
@@ -23,12 +26,17 @@ pub mod memory;
 mod open;
 mod url;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use firebrick_core::Cid;
+use firebrick_core::cloud::KeyText;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 pub use announcement::{Announcement, MAIN_SLOT, SlotId, check_slot_id};
+#[cfg(feature = "cloud")]
+pub use cloud::{CloudGateway, FixedToken, TokenFile, TokenProvider};
 pub use error::{GatewayError, GatewayErrorKind};
 pub use faulty::{Call, CallKind, CarFault, FaultCounters, FaultPlan, Faulty, Phase, Step};
 #[cfg(feature = "folder")]
@@ -81,6 +89,9 @@ pub struct Capabilities {
     pub delete: bool,
     /// Has the one pointer that JavaScript reads (`meta/main.json`).
     pub shared_pointer: bool,
+    /// A removed slot is gone for all. Otherwise [`Gateway::remove_slot`] only leaves it out of the
+    /// listings of this gateway.
+    pub remove_slots: bool,
 }
 
 impl Capabilities {
@@ -96,6 +107,7 @@ impl Capabilities {
         list: true,
         delete: true,
         shared_pointer: false,
+        remove_slots: true,
     };
 }
 
@@ -445,4 +457,33 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Ok(()) }
     /// ```
     fn watch(&self) -> BoxStream<'static, ()>;
+
+    /// Offers the keys of the ledger, at each attach, to a remote whose clients exchange keys. Whether it
+    /// takes them; then whoever runs the remote can read the ledger.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use firebrick::gateway::{Gateway, KeyExchange, MemoryRemote};
+    /// # use firebrick::core::cloud::KeyText;
+    /// struct NoKeys;
+    /// impl KeyExchange for NoKeys {
+    ///     fn keys(&self) -> Vec<KeyText> {
+    ///         Vec::new()
+    ///     }
+    ///     fn learn(&self, _keys: &[KeyText]) {}
+    /// }
+    /// assert!(!MemoryRemote::unnamed().share_keys(Arc::new(NoKeys))); // as almost all
+    /// ```
+    fn share_keys(&self, _exchange: Arc<dyn KeyExchange>) -> bool {
+        false
+    }
+}
+
+/// The keys of a ledger, for a remote whose clients exchange keys. See [`Gateway::share_keys`].
+pub trait KeyExchange: Send + Sync + 'static {
+    /// All keys of the ledger. They are the secret.
+    fn keys(&self) -> Vec<KeyText>;
+
+    /// Keys that others use. They are kept for reading; nothing is encrypted with them.
+    fn learn(&self, keys: &[KeyText]);
 }

@@ -288,6 +288,19 @@ impl<'a> Keys<'a> {
         Ok(key.fingerprint())
     }
 
+    /// Adds keys that a remote has sent. They only read.
+    pub(crate) fn learn(&self, keys: &[Key]) -> Result<()> {
+        let known = self.fingerprints();
+        let unknown = keys
+            .iter()
+            .filter(|key| !known.contains(&key.fingerprint()));
+        let unknown: Vec<Key> = unknown.cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        self.take_in(&unknown, None, KeyOrigin::Received)
+    }
+
     /// Saves keys, uses them and remembers where they came from.
     fn take_in(&self, keys: &[Key], default: Option<&Key>, origin: KeyOrigin) -> Result<()> {
         self.ledger.ensure_writable()?;

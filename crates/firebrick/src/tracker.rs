@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use firebrick_core::Cid;
 use firebrick_core::clock::{self, EventSource as _};
+use firebrick_core::cloud::KeyText;
 
 use tokio::sync::{Notify, watch};
 
@@ -43,7 +44,8 @@ pub(crate) use self::record::stored_lists;
 use self::record::{RECORDS, Record, record_key};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{Gateway, GatewayError, KeyExchange};
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::lock;
 
@@ -218,11 +220,17 @@ impl Trackers {
         record.remembered |= remote.remember;
         record.merge |= remote.join == Join::Merge;
         record.prefetch = remote.prefetch;
+        let mut status = RemoteStatus::new(name.to_owned(), url.to_owned());
+        let exchange = LedgerKeys(Arc::downgrade(&self.ledger));
+        status.shares_keys = gateway.share_keys(Arc::new(exchange));
+        if status.shares_keys {
+            tracing::warn!(remote = %name, "the keys of the ledger are given to this remote; whoever runs it can read everything");
+        }
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             url: url.to_owned(),
             env: Arc::clone(&self.ledger.env),
-            status: watch::Sender::new(RemoteStatus::new(name.to_owned(), url.to_owned())),
+            status: watch::Sender::new(status),
             asked: AtomicU64::new(0),
             rounds: watch::Sender::new(Round::default()),
             acked: watch::Sender::new(record.acked.clone()),
@@ -328,6 +336,26 @@ impl Trackers {
     pub(crate) async fn abort(&self) {
         for attachment in self.all() {
             attachment.end(Stop::Now).await;
+        }
+    }
+}
+
+/// The keys of the ledger, for a remote to which they may be given.
+struct LedgerKeys(Weak<Ledger>);
+
+impl KeyExchange for LedgerKeys {
+    fn keys(&self) -> Vec<KeyText> {
+        let ledger = self.0.upgrade();
+        ledger.map_or_else(Vec::new, |ledger| ledger.keys.shared())
+    }
+
+    fn learn(&self, keys: &[KeyText]) {
+        let Some(ledger) = self.0.upgrade() else {
+            return;
+        };
+        let keys: Vec<_> = keys.iter().filter_map(|key| key.key().ok()).collect();
+        if let Err(error) = Keys::new(&ledger).learn(&keys) {
+            tracing::warn!(%error, "keys that came from a remote were not kept");
         }
     }
 }

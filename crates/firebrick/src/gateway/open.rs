@@ -40,7 +40,7 @@ pub fn open(url: &str) -> Result<Arc<dyn Gateway>, GatewayError> {
 /// # Errors
 /// If this build doesn't have the gateway.
 #[cfg_attr(
-    not(feature = "folder"),
+    not(any(feature = "folder", feature = "cloud")),
     allow(unused_variables, clippy::needless_pass_by_value)
 )]
 pub fn open_with(url: &RemoteUrl, env: Arc<dyn Env>) -> Result<Arc<dyn Gateway>, GatewayError> {
@@ -53,5 +53,9 @@ pub fn open_with(url: &RemoteUrl, env: Arc<dyn Env>) -> Result<Arc<dyn Gateway>,
         Place::Folder(path) => Ok(Arc::new(super::FolderGateway::new(path, env))),
         #[cfg(not(feature = "folder"))]
         Place::Folder(_) => Err(super::url::left_out("file", "folder")),
+        #[cfg(feature = "cloud")]
+        Place::Cloud(_) => Ok(Arc::new(super::CloudGateway::open(url, env)?)),
+        #[cfg(not(feature = "cloud"))]
+        Place::Cloud(_) => Err(super::url::left_out("fpcloud", "cloud")),
     }
 }

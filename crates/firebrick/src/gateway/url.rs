@@ -4,18 +4,18 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use firebrick_core::cloud::AttachUrl;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::error::{GatewayError, GatewayErrorKind};
 
 /// Schemes that the design has but this version lacks, with the cargo feature they will need.
-const PLANNED: [(&str, &str); 7] = [
+const PLANNED: [(&str, &str); 6] = [
     ("s3", "object-store"),
     ("gs", "object-store"),
     ("az", "object-store"),
     ("http", "object-store"),
     ("https", "object-store"),
-    ("fpcloud", "cloud"),
     ("iroh", "p2p"),
 ];
 
@@ -74,6 +74,8 @@ pub enum Place {
     Memory(String),
     /// `file:///path`, as an absolute path.
     Folder(PathBuf),
+    /// `fpcloud://host[:port][/path]`: host, port and path.
+    Cloud(String),
 }
 
 impl RemoteUrl {
@@ -106,12 +108,14 @@ impl RemoteUrl {
         let place = match scheme.as_str() {
             "memory" => Place::Memory(memory_name(text, location)?),
             "file" => Place::Folder(file_path(text, location)?),
+            "fpcloud" => Place::Cloud(location.to_owned()),
             other => return Err(unknown_scheme(other)),
         };
-        Ok(Self {
-            place,
-            params: parse_query(text, query)?,
-        })
+        let params = parse_query(text, query)?;
+        if let Place::Cloud(_) = &place {
+            check_cloud(&place, &params)?;
+        }
+        Ok(Self { place, params })
     }
 
     fn parse_path(text: &str) -> Result<Self, GatewayError> {
@@ -171,6 +175,7 @@ impl Place {
                 };
                 format!("file://{}", utf8_percent_encode(&path, ESCAPED))
             }
+            Place::Cloud(location) => format!("fpcloud://{location}"),
         }
     }
 }
@@ -202,6 +207,23 @@ fn split_scheme(text: &str) -> Option<(String, &str)> {
         None => return None,
     };
     valid.then_some((scheme, rest))
+}
+
+/// A token is a secret, and this URL is shown, logged and remembered.
+fn check_cloud(place: &Place, params: &[(String, String)]) -> Result<(), GatewayError> {
+    let url = place.url();
+    if params
+        .iter()
+        .any(|(key, _)| key == "token" || key == "authJWK")
+    {
+        return Err(invalid(
+            &url,
+            "a token does not belong into a URL, which is shown and remembered; put it into a file and \
+             write tokenFile=/path",
+        ));
+    }
+    let parsed: Result<AttachUrl, _> = url.parse();
+    parsed.map_or_else(|error| Err(invalid(&url, &error.to_string())), |_| Ok(()))
 }
 
 fn memory_name(text: &str, location: &str) -> Result<String, GatewayError> {
@@ -285,12 +307,20 @@ fn invalid(text: &str, why: &str) -> GatewayError {
 }
 
 /// The schemes of this build, for messages.
-fn known_schemes() -> &'static str {
-    match (cfg!(feature = "memory"), cfg!(feature = "folder")) {
-        (true, true) => "file:///path, memory://name",
-        (false, true) => "file:///path",
-        (true, false) => "memory://name",
-        (false, false) => "(none: this build has no gateway, enable the feature `folder`)",
+fn known_schemes() -> String {
+    let known = [
+        (cfg!(feature = "folder"), "file:///path"),
+        (cfg!(feature = "memory"), "memory://name"),
+        (cfg!(feature = "cloud"), "fpcloud://host"),
+    ];
+    let known: Vec<&str> = known
+        .iter()
+        .filter(|(has, _)| *has)
+        .map(|(_, url)| *url)
+        .collect();
+    match known.is_empty() {
+        true => "(none: this build has no gateway, enable the feature `folder`)".into(),
+        false => known.join(", "),
     }
 }
 
@@ -310,7 +340,7 @@ fn unknown_scheme(scheme: &str) -> GatewayError {
 }
 
 /// A scheme that exists, but was left out of this build.
-#[cfg(not(all(feature = "memory", feature = "folder")))]
+#[cfg(not(all(feature = "memory", feature = "folder", feature = "cloud")))]
 pub(super) fn left_out(scheme: &str, feature: &str) -> GatewayError {
     GatewayError::new(
         GatewayErrorKind::Unsupported,
@@ -329,7 +359,7 @@ mod tests {
     fn folder(text: &str) -> String {
         match RemoteUrl::parse(text).unwrap().place {
             Place::Folder(path) => path.to_str().unwrap().to_owned(),
-            Place::Memory(name) => panic!("memory {name}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -350,6 +380,24 @@ mod tests {
         assert_eq!(text, "memory://a%20b?storekey=@x@&name=n%20m&flag=");
         assert_eq!(RemoteUrl::parse(&text).unwrap(), url);
         assert!(refusal("memory://").1.contains("needs a name"));
+    }
+
+    #[test]
+    fn servers() {
+        let text = "fpcloud://host:8909/fp?protocol=ws&tenant=a&ledger=b&tokenFile=/run/token";
+        let url = RemoteUrl::parse(text).unwrap();
+        assert_eq!(url.place, Place::Cloud("host:8909/fp".into()));
+        assert_eq!(url.to_string(), text);
+        for bad in [
+            "fpcloud://",
+            "fpcloud://user@host",
+            "fpcloud://host?token=a.b.c",
+            "fpcloud://host?authJWK=a.b.c",
+        ] {
+            let (kind, text) = refusal(bad);
+            assert_eq!(kind, GatewayErrorKind::InvalidUrl, "{bad}");
+            assert!(!text.contains("a.b.c"), "{text}");
+        }
     }
 
     #[cfg(unix)]

@@ -37,6 +37,8 @@ pub enum KeyOrigin {
     Found,
     /// Given to [`Builder::key`](crate::Builder::key).
     Given,
+    /// Sent by a remote to which this ledger's keys are given, too. It only reads.
+    Received,
 }
 
 /// A key of a ledger, without the key itself.

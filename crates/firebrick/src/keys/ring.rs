@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
+use firebrick_core::cloud::KeyText;
 use firebrick_core::envelope::{self, EnvelopeError};
 use firebrick_core::keys::{Key, KeyId, KeySet, SaltKey};
 use tokio::sync::watch;
@@ -322,6 +323,12 @@ impl KeyRing {
     pub(crate) fn opens_as(&self, car: &Cid, sealed: Bytes) -> bool {
         let plain = self.open_car(sealed);
         plain.is_ok_and(|plain| car.matches(&plain))
+    }
+
+    /// All keys as text.
+    pub(crate) fn shared(&self) -> Vec<KeyText> {
+        let all = |keys: &KeySet| keys.keys().iter().map(KeyText::new).collect();
+        self.read(all).unwrap_or_default()
     }
 
     /// Whether a key is here by now.

@@ -249,6 +249,9 @@ pub struct RemoteStatus {
     pub last_error: Option<String>,
     /// Two ledgers that had begun apart were joined here.
     pub joined: bool,
+    /// Whether the keys of the ledger are given to this remote, so that whoever runs it can read
+    /// everything.
+    pub shares_keys: bool,
 }
 
 impl RemoteStatus {
@@ -264,6 +267,7 @@ impl RemoteStatus {
             live_groups: 0,
             last_error: None,
             joined: false,
+            shares_keys: false,
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Action, Faulty, Upload};
 use crate::env::named;
 use crate::env::sim::note;
 use crate::gateway::announcement::{Announcement, SlotId};
-use crate::gateway::{Capabilities, CarEntry, Gateway, GatewayResult};
+use crate::gateway::{Capabilities, CarEntry, Gateway, GatewayResult, KeyExchange};
 
 impl<G: Gateway + ?Sized> Faulty<G> {
     /// Makes one call with everything that fate has in store for it.
@@ -163,6 +163,7 @@ impl<G: Gateway + ?Sized> Gateway for Faulty<G> {
             list: can.list && limits.list,
             delete: can.delete && limits.delete,
             shared_pointer: can.shared_pointer && limits.shared_pointer,
+            remove_slots: can.remove_slots && limits.remove_slots,
         }
     }
 
@@ -251,6 +252,10 @@ impl<G: Gateway + ?Sized> Gateway for Faulty<G> {
             Box::pin(async move { inner.write_pointer(bytes).await })
         });
         Box::pin(self.call(CallKind::WritePointer, action))
+    }
+
+    fn share_keys(&self, exchange: Arc<dyn KeyExchange>) -> bool {
+        self.inner.share_keys(exchange)
     }
 
     fn watch(&self) -> BoxStream<'static, ()> {
