@@ -1,0 +1,10 @@
+//! Firebrick clients on a server in this process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bed;
+mod conforms;
+mod hostile;
+mod sync;
+mod tokens;
+mod trust;
