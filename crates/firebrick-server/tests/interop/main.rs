@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;
+mod mixed;
 #[path = "../../../firebrick/tests/interop/peer.rs"]
 #[expect(dead_code, reason = "shared with the library's tests")]
 mod peer;

@@ -54,7 +54,7 @@ impl Entries {
             }
             match entry.noted() {
                 Ok((event, note)) if !event.cars.is_empty() => {
-                    changed |= self.take(entry.cid, event, note);
+                    changed |= self.take(entry.cid, &event, note);
                 }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(cid = %entry.cid, %error, "a meta cannot be read"),
@@ -63,7 +63,7 @@ impl Entries {
         changed
     }
 
-    fn take(&mut self, cid: Cid, event: MetaEvent, note: Option<SlotNote>) -> bool {
+    fn take(&mut self, cid: Cid, event: &MetaEvent, note: Option<SlotNote>) -> bool {
         let note = note.unwrap_or_else(|| SlotNote {
             slot: slot_of(&cid),
             number: 0,
