@@ -283,6 +283,29 @@ pub trait Gateway: Send + Sync + 'static {
     /// ```
     fn get_file_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<Bytes>>>;
 
+    /// The stored length in bytes of a CAR; `None` if it isn't there (now). Less work than reading it,
+    /// where a remote that cannot list can do that.
+    ///
+    /// ```
+    /// # use firebrick::Cid;
+    /// # use firebrick::core::cid::Codec;
+    /// # use firebrick::gateway::{Announcement, Gateway, GatewayError, GatewayErrorKind, MemoryRemote};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), GatewayError> {
+    /// # let remote = MemoryRemote::unnamed();
+    /// # let car = bytes::Bytes::from("the bytes of a CAR");
+    /// # let cid = Cid::of(Codec::Car, &car);
+    /// # let slot = "a1".repeat(16);
+    /// remote.put_car(&cid, car.clone()).await?;
+    /// assert_eq!(remote.car_len(&cid).await?, Some(car.len() as u64));
+    /// # Ok(()) }
+    /// ```
+    fn car_len<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<u64>>> {
+        Box::pin(async move {
+            let found = self.get_car(cid).await?;
+            Ok(found.map(|bytes| bytes.len() as u64))
+        })
+    }
+
     /// Deletes a CAR. Deleting one that isn't there is fine.
     ///
     /// ```

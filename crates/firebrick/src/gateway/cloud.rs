@@ -339,6 +339,14 @@ impl Gateway for CloudGateway {
         self.get(cid, Store::File)
     }
 
+    fn car_len<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<Option<u64>>> {
+        let (link, cid) = (Arc::clone(&self.link), *cid);
+        Box::pin(on_network(async move {
+            let url = Self::signed(&link, Operation::Get, Store::Car, cid).await?;
+            link.web.len(&url).await
+        }))
+    }
+
     fn delete_car<'a>(&'a self, cid: &'a Cid) -> BoxFuture<'a, GatewayResult<()>> {
         self.delete(cid, Store::Car)
     }

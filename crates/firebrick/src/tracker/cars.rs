@@ -21,7 +21,7 @@ use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 
 /// CARs that are asked for at the same time.
-const FETCH_AT_ONCE: usize = 8;
+pub(super) const FETCH_AT_ONCE: usize = 8;
 /// Bytes from which checking a CAR is not done on the thread of other tasks.
 const LARGE: usize = 128 << 10;
 const FIRST_RETRY: Duration = Duration::from_millis(50);

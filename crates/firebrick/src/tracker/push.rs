@@ -5,8 +5,10 @@ use firebrick_core::header::CarHeader;
 use firebrick_core::meta::MetaEvent;
 use firebrick_core::pail::{PailError, Tree};
 use firebrick_core::{Block, Cid, car, cid::Codec, document, genesis, group};
+use futures_util::StreamExt as _;
 use hashbrown::{HashMap, HashSet};
 
+use super::cars::FETCH_AT_ONCE;
 use super::files::{Owed, files_of};
 use super::groups::{self, Group};
 use super::pull::{Listing, Pulled};
@@ -177,21 +179,29 @@ impl Task {
             .iter()
             .flat_map(|group| &group.cars)
             .copied();
+        // Sealed it is longer than plain: one that is shorter was cut by a failed upload.
+        let is_whole = |car: &Cid, len: u64| {
+            let plain = self.cars.get(car).map_or(0, |known| known.bytes);
+            len >= plain
+        };
         match self.gateway.list_cars().await? {
             Some(there) => {
                 let there = there.into_iter().map(|entry| (entry.cid, entry.len));
                 let there: HashMap<Cid, u64> = there.collect();
-                // Sealed it is longer than plain: one that is shorter was cut by a failed upload.
-                let whole = |car: &Cid| {
-                    let plain = self.cars.get(car).map_or(0, |known| known.bytes);
-                    there.get(car).is_some_and(|len| *len >= plain)
-                };
+                let whole = |car: &Cid| there.get(car).is_some_and(|len| is_whole(car, *len));
                 Ok(live.filter(|car| !whole(car)).collect())
             }
             None => {
+                let (gateway, live) = (self.gateway.clone(), live.collect::<Vec<Cid>>());
+                let mut looks = futures_util::stream::iter(live)
+                    .map(move |car| {
+                        let gateway = gateway.clone();
+                        async move { (car, gateway.car_len(&car).await) }
+                    })
+                    .buffered(FETCH_AT_ONCE);
                 let mut lost = Vec::new();
-                for car in live {
-                    if self.gateway.get_car(&car).await?.is_none() {
+                while let Some((car, len)) = looks.next().await {
+                    if len?.is_none_or(|len| !is_whole(&car, len)) {
                         lost.push(car);
                     }
                 }

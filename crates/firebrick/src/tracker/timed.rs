@@ -73,6 +73,11 @@ impl Timed {
             .await
     }
 
+    pub(super) async fn car_len(&self, cid: &Cid) -> GatewayResult<Option<u64>> {
+        self.within("a look at a CAR", READ, self.inner.car_len(cid))
+            .await
+    }
+
     pub(crate) async fn get_file_car(&self, cid: &Cid) -> GatewayResult<Option<Bytes>> {
         self.within("a download", READ, self.inner.get_file_car(cid))
             .await

@@ -231,7 +231,7 @@ async fn places_that_are_no_database() {
 #[tokio::test]
 async fn urls() {
     let db = Database::memory("bad-urls").await.expect("opens");
-    for url in ["gopher://x", "s4://bucket", "fpcloud://x"] {
+    for url in ["gopher://x", "s4://bucket", "iroh://x"] {
         let Err(error) = db.attach(url) else {
             panic!("{url} is attached")
         };
@@ -242,7 +242,7 @@ async fn urls() {
             "{text}"
         );
     }
-    for url in ["", "file://", "memory://"] {
+    for url in ["", "file://", "memory://", "fpcloud://", "fpcloud://x"] {
         let Err(error) = db.attach(url) else {
             panic!("{url} is attached")
         };

@@ -16,6 +16,10 @@ const MAX_CAR_LEN: usize = 512 << 20;
 /// After this long without a byte, a transfer is given up.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Reading up to this keeps the connection for the next request, and costs less than a new one.
+const LITTLE: u64 = 64 << 10;
+const DOWNLOAD: &str = "the download of a CAR";
+
 /// Opens connections as needed.
 #[derive(Clone)]
 pub(super) struct Web {
@@ -70,16 +74,40 @@ impl Web {
     }
 
     pub(super) async fn get(&self, url: &str) -> GatewayResult<Option<Bytes>> {
-        let what = "the download of a CAR";
+        match self.start_download(url).await? {
+            Some(response) => read(response, MAX_CAR_LEN, DOWNLOAD).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The length of what `get` would give. A signed URL is for one method, so it is the same request;
+    /// what is longer than a little is left there.
+    pub(super) async fn len(&self, url: &str) -> GatewayResult<Option<u64>> {
+        let Some(response) = self.start_download(url).await? else {
+            return Ok(None);
+        };
+        match response.content_length() {
+            Some(len) if len > LITTLE => Ok(Some(len)),
+            _ => {
+                let body = read(response, MAX_CAR_LEN, DOWNLOAD).await?;
+                Ok(Some(body.len() as u64))
+            }
+        }
+    }
+
+    async fn start_download(&self, url: &str) -> GatewayResult<Option<Response>> {
         let request = self.client.get(self.checked(url)?);
-        let response = request.send().await.map_err(|e| unreachable(what, &e))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|e| unreachable(DOWNLOAD, &e))?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        if let Some(error) = judge_status(response.status(), what) {
-            return Err(error);
+        match judge_status(response.status(), DOWNLOAD) {
+            Some(error) => Err(error),
+            None => Ok(Some(response)),
         }
-        read(response, MAX_CAR_LEN, what).await.map(Some)
     }
 
     pub(super) async fn delete(&self, url: &str) -> GatewayResult<()> {
