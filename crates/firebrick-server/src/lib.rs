@@ -34,4 +34,6 @@ pub use server::{KEY_FILE, Server, mint, signing_key};
 mod guide {
     #[doc = include_str!("../../../docs/guide/src/server.md")]
     mod server {}
+    #[doc = include_str!("../../../docs/guide/src/cloud.md")]
+    mod cloud {}
 }
