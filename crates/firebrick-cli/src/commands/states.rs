@@ -24,6 +24,15 @@ impl<'a> RemoteView<'a> {
 
     /// The state for people.
     pub(super) fn words(self) -> String {
+        let shares = self.0.get("shares_keys").and_then(Value::as_bool);
+        let hint = match shares {
+            Some(true) => " (has the keys of the ledger)",
+            _ => "",
+        };
+        self.state_words() + hint
+    }
+
+    fn state_words(self) -> String {
         let state = self.0;
         match self.word() {
             "" => "not connected".to_owned(),
@@ -116,5 +125,8 @@ mod tests {
         let remote = json!({"remote": "hub", "state": "up_to_date"});
         assert_eq!(RemoteView(&remote).words(), "up to date");
         assert_eq!(RemoteView(&json!({})).words(), "not connected");
+        let remote = json!({"remote": "hub", "state": "up_to_date", "shares_keys": true});
+        let words = RemoteView(&remote).words();
+        assert_eq!(words, "up to date (has the keys of the ledger)");
     }
 }
