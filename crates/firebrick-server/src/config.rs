@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
 
-use crate::ServerError;
+use crate::{AdminToken, ServerError};
 
 /// Where a server has its data, where it listens, whom it believes.
 #[derive(Clone, Debug)]
@@ -29,6 +29,9 @@ pub struct Config {
     pub audience: Option<String>,
     /// Whether WebSockets are offered. Without them clients ask once a second.
     pub websockets: bool,
+    /// What lets in to the metrics and the admin page. Without it the server makes one and keeps it in the
+    /// data directory.
+    pub admin_token: Option<AdminToken>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -71,6 +74,8 @@ pub struct Limits {
     pub transfer: Duration,
     /// After which silence a WebSocket is pinged.
     pub ping: Duration,
+    /// Ledgers that have metrics of their own: the busiest ones.
+    pub ledger_metrics: usize,
     /// How long requests that have begun may go on at the end.
     pub drain: Duration,
 }
@@ -91,6 +96,7 @@ impl Default for Limits {
             signed_url: Duration::from_secs(3600),
             transfer: Duration::from_secs(30),
             ping: Duration::from_secs(30),
+            ledger_metrics: 50,
             drain: Duration::from_secs(10),
         }
     }
@@ -109,6 +115,7 @@ impl Config {
             issuer: None,
             audience: None,
             websockets: true,
+            admin_token: None,
             limits: Limits::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use data_encoding::BASE64URL_NOPAD;
 use firebrick_core::cid::Cid;
@@ -14,12 +15,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::AdminToken;
 use crate::cars::CarStore;
 use crate::clock::now;
 use crate::config::Limits;
 use crate::hub::{Connection, Hub, Outbox};
 use crate::ids::{IdError, LedgerId, ObjectId};
+use crate::ledgers::{Ledger, Ledgers};
 use crate::metas::{MetaPut, MetaStore, MetaStoreError};
+use crate::metrics::{Metrics, Traffic};
 use crate::room::{Member, Tools};
 use crate::signed::{Signer, Target};
 use crate::token::{TokenError, Verifier};
@@ -81,6 +85,8 @@ pub(crate) struct Via {
     pub(crate) base: String,
     /// The WebSocket's.
     pub(crate) outbox: Option<Arc<Outbox>>,
+    /// The WebSocket's, or that of the connection which the message names.
+    pub(crate) traffic: Arc<Traffic>,
     /// The connections that were opened here.
     pub(crate) names: BTreeSet<Conn>,
 }
@@ -89,6 +95,9 @@ pub(crate) struct Via {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) hub: Hub,
+    pub(crate) ledgers: Ledgers,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admin_token: AdminToken,
     pub(crate) metas: Arc<dyn MetaStore>,
     pub(crate) cars: Arc<dyn CarStore>,
     pub(crate) verifier: Verifier,
@@ -113,11 +122,26 @@ pub(crate) enum Answer {
 
 impl App {
     pub(crate) async fn answer(&self, bytes: &[u8], via: &mut Via) -> Answer {
+        let begun = Instant::now();
+        self.metrics
+            .messages_traffic
+            .received
+            .add(bytes.len() as u64);
         let message = match Message::parse(bytes) {
             Ok(message) => message,
-            Err(rejected) => return Answer::Garbled(garbled(*rejected)),
+            Err(rejected) => {
+                self.metrics.message("other", "garbled", begun.elapsed());
+                return Answer::Garbled(garbled(*rejected));
+            }
         };
-        match self.handle(&message, via).await {
+        let handled = self.handle(&message, bytes.len() as u64, via).await;
+        let outcome = match &handled {
+            Ok(_) => "done",
+            Err(refusal) => refusal.reason().unwrap_or("refused"),
+        };
+        self.metrics
+            .message(message.kind(), outcome, begun.elapsed());
+        match handled {
             Ok(Some(body)) => Answer::Done(Message::new(message.tid, message.auth, body)),
             Ok(None) => Answer::Sent,
             Err(refusal) => {
@@ -131,7 +155,12 @@ impl App {
         }
     }
 
-    async fn handle(&self, message: &Message, via: &mut Via) -> Result<Option<Body>, Refusal> {
+    async fn handle(
+        &self,
+        message: &Message,
+        len: u64,
+        via: &mut Via,
+    ) -> Result<Option<Body>, Refusal> {
         let Auth::Token(jwt) = &message.auth else {
             return Err(Refusal::AuthKind);
         };
@@ -151,8 +180,10 @@ impl App {
             _ => {}
         }
         let connection = self.connection(&message.body, &claims, via)?;
+        via.traffic = connection.traffic.clone();
         let asked = Asked {
             message,
+            len,
             claims: &claims,
             connection: &connection,
         };
@@ -268,11 +299,13 @@ impl App {
             claims.user_id.clone(),
             via.base.clone(),
             via.outbox.clone(),
+            via.traffic.clone(),
         );
         // Nothing counts as delivered on the new one.
         if let Some(old) = self.hub.add(connection) {
             self.hub.remove(&old).await;
         }
+        self.metrics.opened(via.outbox.is_some());
         via.names.insert(name.clone());
         Ok(name)
     }
@@ -307,9 +340,24 @@ impl App {
         }
     }
 
+    /// The ledger that a request is about, if it may be used so.
+    fn ledger(
+        &self,
+        asked: Asked<'_>,
+        scope: &Scope,
+        access: Access,
+    ) -> Result<(Arc<Ledger>, TenantLedger), Refusal> {
+        let tenant = scope.tenant.as_ref().unwrap_or(&asked.claims.selected);
+        asked.claims.check(&tenant.tenant, &tenant.ledger, access)?;
+        let id = LedgerId::new(&tenant.tenant, &tenant.ledger)?;
+        let ledger = self.ledgers.of(&id);
+        ledger.traffic.received.add(asked.len);
+        Ok((ledger, tenant.clone()))
+    }
+
     async fn bind(&self, asked: Asked<'_>, scope: &Scope) -> Result<Option<Body>, Refusal> {
         asked.metas(scope, Verb::Get)?;
-        let (ledger, tenant) = asked.ledger(scope, Access::Read)?;
+        let (ledger, tenant) = self.ledger(asked, scope, Access::Read)?;
         let member = Member {
             connection: asked.connection.clone(),
             tid: asked.message.tid.clone(),
@@ -330,7 +378,7 @@ impl App {
         meta: &MetaSet,
     ) -> Result<Body, Refusal> {
         asked.metas(scope, Verb::Put)?;
-        let (ledger, tenant) = asked.ledger(scope, Access::Write)?;
+        let (ledger, tenant) = self.ledger(asked, scope, Access::Write)?;
         let mut cars = Vec::new();
         for entry in &meta.metas {
             let event = entry.event().map_err(|e| Refusal::Meta(entry.cid, e))?;
@@ -339,20 +387,23 @@ impl App {
         if meta.keys.iter().any(|key| key.key().is_err()) {
             return Err(Refusal::Key);
         }
-        self.renew(asked, &ledger).await?;
+        self.renew(asked, &ledger.id).await?;
         if !meta.metas.is_empty() {
             let put = MetaPut {
                 owner: asked.connection.name.clone(),
                 metas: meta.metas.clone(),
                 keys: meta.keys.clone(),
-                supersede: self.all_here(&ledger, &cars).await,
+                supersede: self.all_here(&ledger.id, &cars).await,
                 limit: self.limits.metas_per_ledger,
             };
+            let published = put.metas.len() as u64;
             self.hub.room(&ledger).put(put, self.tools()).await?;
+            ledger.published.add(published);
+            ledger.written();
         }
         let signed_url = self.sign(
             asked,
-            &ledger,
+            &ledger.id,
             Verb::Put,
             Store::Meta.as_str(),
             META_KEY,
@@ -393,11 +444,11 @@ impl App {
         if scope.method.method != verb {
             return Err(Refusal::Method);
         }
-        let (ledger, tenant) = asked.ledger(scope, access)?;
-        let object = ObjectId::of(ledger.clone(), scope.method.store, &scope.url)?;
-        self.renew(asked, &ledger).await?;
+        let (ledger, tenant) = self.ledger(asked, scope, access)?;
+        let object = ObjectId::of(ledger.id.clone(), scope.method.store, &scope.url)?;
+        self.renew(asked, &ledger.id).await?;
         let store = object.store.as_str();
-        let signed_url = self.sign(asked, &ledger, verb, store, &scope.url.key, scope);
+        let signed_url = self.sign(asked, &ledger.id, verb, store, &scope.url.key, scope);
         Ok(Body::ResData {
             operation,
             kind: DataKind::Data,
@@ -445,18 +496,13 @@ impl App {
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     message: &'a Message,
+    /// In bytes.
+    len: u64,
     claims: &'a Claims,
     connection: &'a Arc<Connection>,
 }
 
 impl Asked<'_> {
-    fn ledger(&self, scope: &Scope, access: Access) -> Result<(LedgerId, TenantLedger), Refusal> {
-        let tenant = scope.tenant.as_ref().unwrap_or(&self.claims.selected);
-        self.claims.check(&tenant.tenant, &tenant.ledger, access)?;
-        let ledger = LedgerId::new(&tenant.tenant, &tenant.ledger)?;
-        Ok((ledger, tenant.clone()))
-    }
-
     fn metas(&self, scope: &Scope, method: Verb) -> Result<(), Refusal> {
         let expected = MethodParam {
             method,

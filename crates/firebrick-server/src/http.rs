@@ -11,10 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
-use firebrick_core::cloud::{AttachUrl, Message};
+use firebrick_core::cloud::AttachUrl;
 
 use crate::dispatch::{Answer, App, Via};
-use crate::{objects, socket};
+use crate::metrics::Traffic;
+use crate::{admin, objects, socket};
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -27,6 +28,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn(cors))
+        .merge(admin::router(&app))
         .with_state(app)
 }
 
@@ -72,20 +74,23 @@ async fn message(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) ->
     let mut via = Via {
         base: base(&app, &headers),
         outbox: None,
+        traffic: Arc::new(Traffic::default()),
         names: BTreeSet::new(),
     };
-    match app.answer(&bytes, &mut via).await {
-        Answer::Done(message) => json(StatusCode::OK, &message),
-        Answer::Failed(message) => json(StatusCode::INTERNAL_SERVER_ERROR, &message),
-        Answer::Garbled(message) => json(StatusCode::BAD_REQUEST, &message),
+    let (status, message) = match app.answer(&bytes, &mut via).await {
+        Answer::Done(message) => (StatusCode::OK, message),
+        Answer::Failed(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
+        Answer::Garbled(message) => (StatusCode::BAD_REQUEST, message),
         // Only over a WebSocket.
-        Answer::Sent => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Answer::Sent => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    let text = message.encode();
+    via.traffic.received.add(bytes.len() as u64);
+    for traffic in [&*via.traffic, &app.metrics.messages_traffic] {
+        traffic.sent.add(text.len() as u64);
     }
-}
-
-fn json(status: StatusCode, message: &Message) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json")];
-    (status, headers, message.encode()).into_response()
+    (status, headers, text).into_response()
 }
 
 async fn upgrade(

@@ -1,6 +1,6 @@
 //! Who is connected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -9,8 +9,11 @@ use firebrick_core::cloud::Conn;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now;
 use crate::ids::LedgerId;
+use crate::ledgers::Ledger;
 use crate::lock::lock;
+use crate::metrics::Traffic;
 use crate::room::Room;
 
 /// What waits to be sent over a WebSocket. It never blocks: whoever reads too slowly is disconnected, and
@@ -49,6 +52,12 @@ impl Outbox {
         false
     }
 
+    /// Messages and bytes that wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let messages = self.sender.max_capacity() - self.sender.capacity();
+        (messages, self.queued.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn sent(&self, len: usize) {
         self.queued.fetch_sub(len, Ordering::Relaxed);
     }
@@ -64,6 +73,10 @@ pub(crate) struct Connection {
     pub(crate) base: String,
     /// Without one the client asks by HTTP.
     pub(crate) outbox: Option<Arc<Outbox>>,
+    /// Of messages; all connections of a WebSocket have it together.
+    pub(crate) traffic: Arc<Traffic>,
+    /// When it was opened, in seconds since 1970.
+    pub(crate) opened: u64,
     seen: Mutex<Instant>,
     closed: AtomicBool,
     /// The ledgers that it has bound, and until when its token allows that.
@@ -82,12 +95,15 @@ impl Connection {
         user: String,
         base: String,
         outbox: Option<Arc<Outbox>>,
+        traffic: Arc<Traffic>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name,
             user,
             base,
             outbox,
+            traffic,
+            opened: now(),
             seen: Mutex::new(Instant::now()),
             closed: AtomicBool::new(false),
             bound: Mutex::default(),
@@ -141,6 +157,20 @@ impl Connection {
     }
 }
 
+/// How much waits where.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Queues {
+    /// Connections over WebSockets.
+    pub(crate) connections: u64,
+    /// Connections without.
+    pub(crate) polling: u64,
+    pub(crate) rooms: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// Bytes in the outbox that has the most.
+    pub(crate) fullest: u64,
+}
+
 /// All connections and rooms.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
@@ -163,6 +193,33 @@ impl Hub {
     pub(crate) fn polling(&self) -> usize {
         let connections = lock(&self.connections);
         connections.values().filter(|c| c.outbox.is_none()).count()
+    }
+
+    /// All connections.
+    pub(crate) fn list(&self) -> Vec<Arc<Connection>> {
+        lock(&self.connections).values().cloned().collect()
+    }
+
+    pub(crate) fn queues(&self) -> Queues {
+        let mut queues = Queues::default();
+        let mut outboxes = HashSet::new();
+        for connection in self.list() {
+            let Some(outbox) = &connection.outbox else {
+                queues.polling += 1;
+                continue;
+            };
+            queues.connections += 1;
+            // Several connections may be on one WebSocket.
+            if outboxes.insert(Arc::as_ptr(outbox)) {
+                let (messages, bytes) = outbox.waiting();
+                queues.messages += messages as u64;
+                queues.bytes += bytes as u64;
+                queues.fullest = queues.fullest.max(bytes as u64);
+            }
+        }
+        let rooms = lock(&self.rooms);
+        queues.rooms = rooms.values().filter(|r| r.strong_count() > 0).count() as u64;
+        queues
     }
 
     /// Takes a connection out of its rooms and forgets it.
@@ -195,9 +252,9 @@ impl Hub {
         }
     }
 
-    pub(crate) fn room(&self, ledger: &LedgerId) -> Arc<Room> {
+    pub(crate) fn room(&self, ledger: &Arc<Ledger>) -> Arc<Room> {
         let mut rooms = lock(&self.rooms);
-        if let Some(room) = rooms.get(ledger).and_then(Weak::upgrade) {
+        if let Some(room) = rooms.get(&ledger.id).and_then(Weak::upgrade) {
             return room;
         }
         // Now and then the names of empty rooms go.
@@ -205,7 +262,7 @@ impl Hub {
             rooms.retain(|_, room| room.strong_count() > 0);
         }
         let room = Arc::new(Room::new(ledger.clone()));
-        rooms.insert(ledger.clone(), Arc::downgrade(&room));
+        rooms.insert(ledger.id.clone(), Arc::downgrade(&room));
         room
     }
 }

@@ -6,28 +6,36 @@
 //! - `http`, `socket`: how messages come in; `dispatch`: what is answered.
 //! - `hub`, `room`: who is connected, and who subscribes to which ledger.
 //! - [`metas`], [`cars`]: what is stored, behind traits; SQLite and a directory are the defaults.
+//! - `metrics`, `ledgers`, `admin`: what whoever runs the server wants to know.
 //! - [`token`]: who may do what; `signed`: URLs that say so for one object.
 
+mod admin;
 pub mod cars;
 mod clock;
 pub mod config;
 mod dispatch;
 mod error;
+mod files;
 mod http;
 mod hub;
 pub mod ids;
+mod ledgers;
+mod listen;
 mod lock;
 pub mod metas;
+mod metrics;
 mod objects;
 mod room;
 mod server;
 mod signed;
 mod socket;
 pub mod token;
+mod watched;
 
+pub use admin::AdminToken;
 pub use config::{Config, KeySource, Limits};
 pub use error::ServerError;
-pub use server::{KEY_FILE, Server, mint, signing_key};
+pub use server::{ADMIN_TOKEN_FILE, KEY_FILE, Server, mint, signing_key};
 
 /// The code in the guide runs as doctests.
 #[cfg(doctest)]

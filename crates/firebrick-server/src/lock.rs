@@ -1,7 +1,8 @@
-//! Locks whose holder may have panicked: what they guard is whole at every step.
+//! Locking without regard to poison.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Locks a mutex. A panic elsewhere leaves what these guard usable: each change of it is one step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -119,10 +119,6 @@ impl Latency {
         let nanoseconds = took.as_nanos().try_into().unwrap_or(u64::MAX);
         self.nanoseconds.add(nanoseconds);
     }
-
-    fn count(&self) -> u64 {
-        self.buckets.iter().map(Counter::get).sum::<u64>() + self.beyond.get()
-    }
 }
 
 /// Bytes in both directions.
@@ -212,7 +208,13 @@ impl Metrics {
     pub(crate) fn answered_and_refused(&self) -> (u64, u64) {
         let sum = |outcomes: &[Counter]| outcomes.iter().map(Counter::get).sum::<u64>();
         let done = self.messages.iter().map(|outcomes| outcomes[0].get()).sum();
-        (done, self.messages.iter().map(|outcomes| sum(&outcomes[1..])).sum())
+        (
+            done,
+            self.messages
+                .iter()
+                .map(|outcomes| sum(&outcomes[1..]))
+                .sum(),
+        )
     }
 }
 
@@ -263,7 +265,9 @@ fn timed<'a, T: Send + 'a>(latency: &'a Latency, call: BoxFuture<'a, T>) -> BoxF
 /// Resident memory of this process in bytes, where the system tells it for nothing.
 pub(crate) fn resident_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     kilobytes.checked_mul(1024)
 }
@@ -280,7 +284,6 @@ mod tests {
         }
         let counts: Vec<u64> = latency.buckets.iter().map(Counter::get).collect();
         assert_eq!((counts[0], counts[1], latency.beyond.get()), (2, 1, 1));
-        assert_eq!(latency.count(), 4);
         assert_eq!(latency.nanoseconds.get(), 20_000_202_000);
         assert!(BOUNDS.is_sorted());
     }

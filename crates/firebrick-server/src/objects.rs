@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Query, State};
@@ -11,14 +11,15 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use firebrick_core::cloud::Verb;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::cars::CarStoreError;
 use crate::clock::now;
 use crate::dispatch::App;
 use crate::ids::{LedgerId, ObjectId};
 use crate::signed::Target;
+use crate::watched::watch;
 
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,
@@ -53,15 +54,37 @@ pub(crate) async fn serve(
         // Signed, but nothing that is stored here: the unused URLs of metas.
         return StatusCode::NOT_FOUND.into_response();
     };
+    let begun = Instant::now();
+    let account = app.ledgers.of(&ledger);
     let done = match verb {
         Verb::Get => match app.cars.get(object).await {
-            Ok(Some(found)) => return send(found.len, Body::from_stream(found.body)),
+            Ok(Some(found)) => {
+                let sending = app.clone();
+                let body = watch(Body::from_stream(found.body), move |sent| {
+                    sending.metrics.car_get.observe(begun.elapsed());
+                    sending.metrics.cars_traffic.sent.add(sent);
+                    account.traffic.sent.add(sent);
+                });
+                return send(found.len, body);
+            }
             Ok(None) => return StatusCode::NOT_FOUND.into_response(),
             Err(error) => Err(error),
         },
         Verb::Put => {
+            let arriving = (app.clone(), account.clone());
             let body = steady(body.into_data_stream(), app.limits.transfer);
-            app.cars.put(object, body, app.limits.object).await
+            let body = body.inspect_ok(move |piece| {
+                let (app, account) = &arriving;
+                for traffic in [&app.metrics.cars_traffic, &account.traffic] {
+                    traffic.received.add(piece.len() as u64);
+                }
+            });
+            let done = app.cars.put(object, body.boxed(), app.limits.object).await;
+            app.metrics.car_put.observe(begun.elapsed());
+            if done.is_ok() {
+                account.written();
+            }
+            done
         }
         Verb::Delete => app.cars.delete(object).await,
     };

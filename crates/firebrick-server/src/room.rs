@@ -17,14 +17,16 @@ use tokio::sync::Mutex;
 
 use crate::clock::now;
 use crate::dispatch::Refusal;
-use crate::hub::Connection;
+use crate::hub::{Connection, Outbox};
 use crate::ids::LedgerId;
+use crate::ledgers::Ledger;
 use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
 use crate::signed::{Signer, Target};
 
 #[derive(Debug)]
 pub(crate) struct Room {
     ledger: LedgerId,
+    account: Arc<Ledger>,
     members: Mutex<HashMap<Conn, Member>>,
 }
 
@@ -53,9 +55,10 @@ pub(crate) struct Tools<'a> {
 }
 
 impl Room {
-    pub(crate) fn new(ledger: LedgerId) -> Self {
+    pub(crate) fn new(account: Arc<Ledger>) -> Self {
         Self {
-            ledger,
+            ledger: account.id.clone(),
+            account,
             members: Mutex::default(),
         }
     }
@@ -98,7 +101,7 @@ impl Room {
         }
         Ok(match &connection.outbox {
             Some(outbox) => {
-                outbox.push(event.encode());
+                self.send(outbox, &event);
                 None
             }
             None => Some(event),
@@ -150,7 +153,7 @@ impl Room {
             if member.connection.name != *writer {
                 let metas = fresh.metas.iter().map(|meta| &meta.entry);
                 let event = self.event(member, metas, &fresh.keys, tools);
-                outbox.push(event.encode());
+                self.send(outbox, &event);
             }
             member.position = position.unwrap_or(member.position);
         }
@@ -181,7 +184,7 @@ impl Room {
             let missed: Vec<_> = foreign.map(|meta| &meta.entry).collect();
             if !missed.is_empty() {
                 let event = self.event(member, missed.into_iter(), &view.keys, tools);
-                outbox.push(event.encode());
+                self.send(outbox, &event);
             }
             member.position = last(&view.metas).unwrap_or(member.position);
         }
@@ -189,6 +192,15 @@ impl Room {
         member.valid_until = valid_until;
         connection.prolong(&self.ledger, valid_until);
         Ok(())
+    }
+
+    fn send(&self, outbox: &Outbox, event: &Message) {
+        let text = event.encode();
+        let len = text.len() as u64;
+        if outbox.push(text) {
+            self.account.events.add(1);
+            self.account.traffic.sent.add(len);
+        }
     }
 
     fn event<'a>(

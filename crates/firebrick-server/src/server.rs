@@ -1,34 +1,35 @@
 //! Starting and ending.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::pin::pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use firebrick_core::cloud::{AttachUrl, Claims, Conn};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::admin::admin_token;
 use crate::cars::{CarStore, Disk};
 use crate::config::parse_public;
 use crate::dispatch::App;
+use crate::files::{private_directory, private_file, write_new};
 use crate::hub::Hub;
+use crate::ledgers::Ledgers;
+use crate::listen::accept;
 use crate::metas::{MetaStore, Sqlite};
+use crate::metrics::{Metrics, Timed};
 use crate::signed::Signer;
 use crate::token::{PublicKey, SigningKey, Verifier};
-use crate::{Config, ServerError, http};
+use crate::{Config, ServerError};
 
 /// The private key in the data directory.
 pub const KEY_FILE: &str = "token-key.json";
+/// The admin token in the data directory.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 const URL_KEY_FILE: &str = "url-key";
 const METAS_FILE: &str = "metas.sqlite";
 const OBJECTS: &str = "objects";
@@ -44,6 +45,7 @@ pub struct Server {
     address: SocketAddr,
     attach: AttachUrl,
     signing: Option<SigningKey>,
+    admin_token_file: Option<PathBuf>,
     accepting: JoinHandle<()>,
     _ends_when_dropped: DropGuard,
     /// Held while the server runs.
@@ -82,6 +84,13 @@ impl Server {
         }
         let (keys, signing) = keys(&config)?;
         let url_key = url_key(data)?;
+        let (admin_token, admin_token_file) = match &config.admin_token {
+            Some(token) => (token.clone(), None),
+            None => {
+                let path = data.join(ADMIN_TOKEN_FILE);
+                (admin_token(&path)?, Some(path))
+            }
+        };
         let (metas, cars) = match stores {
             Some(stores) => stores,
             None => local_stores(data)?,
@@ -99,9 +108,16 @@ impl Server {
             None => AttachUrl::new(&reachable(address).to_string(), false)
                 .map_err(|error| ServerError::Config(error.to_string()))?,
         };
+        let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App {
             hub: Hub::default(),
-            metas,
+            ledgers: Ledgers::new(config.limits.ledger_metrics),
+            metas: Arc::new(Timed {
+                store: metas,
+                metrics: metrics.clone(),
+            }),
+            metrics,
+            admin_token,
             cars,
             verifier: Verifier::new(&config, keys)?,
             signer: Signer::new(url_key),
@@ -123,6 +139,7 @@ impl Server {
             address,
             attach,
             signing,
+            admin_token_file,
             accepting,
             _lock: lock,
         })
@@ -161,6 +178,12 @@ impl Server {
     #[must_use]
     pub fn attach_url(&self) -> &AttachUrl {
         &self.attach
+    }
+
+    /// The file with the admin token, unless that was in the settings.
+    #[must_use]
+    pub fn admin_token_file(&self) -> Option<&Path> {
+        self.admin_token_file.as_deref()
     }
 
     /// Whether a connection of the protocol is open.
@@ -289,35 +312,6 @@ fn url_key(data: &Path) -> Result<[u8; 32], ServerError> {
     }
 }
 
-/// Writes a file for its owner alone, whole or not at all, and never over another.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
-}
-
-fn private_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-fn private_file(path: &Path) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
-}
-
 /// An address that a client on this machine can use.
 fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -335,53 +329,4 @@ async fn sweep(app: Arc<App>) {
     {
         app.hub.sweep(idle).await;
     }
-}
-
-async fn accept(listener: TcpListener, app: Arc<App>) {
-    let slots = Arc::new(Semaphore::new(app.limits.connections));
-    let connections = TaskTracker::new();
-    let router = http::router(app.clone());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = app.drain.cancelled() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, mostly: others have to end first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!("too many connections");
-            continue;
-        };
-        // Messages are small and waited for.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(app.limits.transfer)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let drain = app.drain.clone();
-        connections.spawn(async move {
-            let mut connection = pin!(connection);
-            // A client that goes away is no news.
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-            drop(slot);
-        });
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
 }

@@ -14,12 +14,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dispatch::{Answer, App, Via};
 use crate::hub::Outbox;
+use crate::metrics::{Metrics, Traffic};
 
 /// How long the other side may take to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
     let limits = &app.limits;
+    let _present = app.metrics.websockets.enter();
+    let traffic = Arc::new(Traffic::default());
     let (outbox, queue) = Outbox::new(limits.queue_messages, limits.queue_bytes);
     let (sink, stream) = socket.split();
     let code = Arc::new(AtomicU16::new(close_code::NORMAL));
@@ -27,6 +30,8 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
         sink,
         queue,
         outbox: outbox.clone(),
+        traffic: traffic.clone(),
+        metrics: app.metrics.clone(),
         ping: limits.ping,
         patience: limits.transfer,
     };
@@ -35,6 +40,7 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
     let mut via = Via {
         base,
         outbox: Some(outbox),
+        traffic,
         names: BTreeSet::new(),
     };
     code.store(read(&app, stream, &mut via).await, Ordering::Relaxed);
@@ -74,6 +80,7 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
             biased;
             () = overflow.cancelled() => {
                 tracing::info!("a slow reader is disconnected");
+                app.metrics.overflows.add(1);
                 return close_code::AGAIN;
             }
             () = app.drain.cancelled() => return close_code::AWAY,
@@ -90,6 +97,7 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
             }
             Err(_) => return close_code::POLICY,
         };
+        via.traffic.received.add(bytes.len() as u64);
         let answer = match app.answer(&bytes, via).await {
             Answer::Done(answer) | Answer::Failed(answer) | Answer::Garbled(answer) => answer,
             Answer::Sent => continue,
@@ -104,6 +112,8 @@ struct Writer {
     sink: SplitSink<WebSocket, Frame>,
     queue: mpsc::Receiver<String>,
     outbox: Arc<Outbox>,
+    traffic: Arc<Traffic>,
+    metrics: Arc<Metrics>,
     ping: Duration,
     patience: Duration,
 }
@@ -114,6 +124,8 @@ impl Writer {
             mut sink,
             mut queue,
             outbox,
+            traffic,
+            metrics,
             ping,
             patience,
         } = self;
@@ -147,6 +159,9 @@ impl Writer {
             }
             if let Some(outbox) = outbox.upgrade() {
                 outbox.sent(len);
+            }
+            for traffic in [&*traffic, &metrics.messages_traffic] {
+                traffic.sent.add(len as u64);
             }
         }
         let close = CloseFrame {

@@ -5,6 +5,7 @@
 mod access;
 mod captures;
 mod merging;
+mod metrics;
 mod objects;
 mod support;
 mod trouble;
