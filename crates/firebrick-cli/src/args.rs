@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use keys::{KeysCommand, PassphraseArgs};
-pub(crate) use server::{Grant, InspectArgs, MintArgs, ServeArgs, TokenCommand};
+pub(crate) use server::{Grant, InspectArgs, LogFormat, MintArgs, ServeArgs, TokenCommand};
 
 use crate::bench::BenchArgs;
 use crate::demo::args::{DemoArgs, WorkerArgs};

@@ -16,7 +16,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use tracing_subscriber::filter::LevelFilter;
 
-use args::{Cli, Command};
+use args::{Cli, Command, LogFormat};
 use failure::{Exit, Failure, Result};
 use output::Output;
 
@@ -26,8 +26,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(&cli.global);
-    // A server has nobody who looks at each answer.
-    log(matches!(cli.command, Command::Serve(_)).then_some(LevelFilter::WARN));
+    log(&cli.command);
     let result = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -116,15 +115,23 @@ fn usage(error: &clap::Error) -> ExitCode {
     })
 }
 
-/// The library's log goes to stderr when `FIREBRICK_LOG` names a level: error, warn, info, debug.
-fn log(default: Option<LevelFilter>) {
-    let asked = std::env::var("FIREBRICK_LOG")
-        .ok()
-        .and_then(|text| text.parse::<LevelFilter>().ok());
-    if let Some(level) = asked.or(default) {
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(std::io::stderr)
-            .init();
+/// The library's log goes to stderr when `FIREBRICK_LOG` names a level: error, warn, info, debug. A
+/// server has nobody who looks at each answer, so it always logs.
+fn log(command: &Command) {
+    let level = match command {
+        Command::Serve(args) => Some(args.log_level),
+        _ => std::env::var("FIREBRICK_LOG")
+            .ok()
+            .and_then(|text| text.parse::<LevelFilter>().ok()),
+    };
+    let Some(level) = level else { return };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
+    match command {
+        Command::Serve(args) if args.log_format == LogFormat::Json => {
+            log.json().with_current_span(false).init();
+        }
+        _ => log.init(),
     }
 }

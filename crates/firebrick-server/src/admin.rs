@@ -21,7 +21,7 @@ use crate::metrics::{CONTENT_TYPE, exposition};
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .route_layer(middleware::from_fn_with_state(app.clone(), guard))
 }
 
 /// Lets in who has the token.

@@ -14,6 +14,7 @@ use firebrick_core::meta::MetaError;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::AdminToken;
 use crate::cars::CarStore;
@@ -27,6 +28,7 @@ use crate::metrics::{Metrics, Traffic};
 use crate::room::{Member, Tools};
 use crate::signed::{Signer, Target};
 use crate::token::{TokenError, Verifier};
+use crate::trace::{self, Printable};
 
 /// Why a request is refused. The text goes to the client.
 #[derive(Debug, thiserror::Error)]
@@ -131,16 +133,31 @@ impl App {
             Ok(message) => message,
             Err(rejected) => {
                 self.metrics.message("other", "garbled", begun.elapsed());
+                tracing::info!(len = bytes.len(), "no message of the protocol");
                 return Answer::Garbled(garbled(*rejected));
             }
         };
-        let handled = self.handle(&message, bytes.len() as u64, via).await;
+        let span = trace::message(&message);
+        self.answer_message(message, bytes.len() as u64, via, begun)
+            .instrument(span)
+            .await
+    }
+
+    async fn answer_message(
+        &self,
+        message: Message,
+        len: u64,
+        via: &mut Via,
+        begun: Instant,
+    ) -> Answer {
+        let handled = self.handle(&message, len, via).await;
         let outcome = match &handled {
             Ok(_) => "done",
             Err(refusal) => refusal.reason().unwrap_or("refused"),
         };
-        self.metrics
-            .message(message.kind(), outcome, begun.elapsed());
+        let took = begun.elapsed();
+        self.metrics.message(message.kind(), outcome, took);
+        tracing::debug!(len, outcome, ms = trace::milliseconds(took), "handled");
         match handled {
             Ok(Some(body)) => Answer::Done(Message::new(message.tid, message.auth, body)),
             Ok(None) => Answer::Sent,
@@ -148,7 +165,7 @@ impl App {
                 if let Refusal::Store(MetaStoreError::Unavailable { cause }) = &refusal {
                     tracing::error!(cause, "the metas cannot be used");
                 } else {
-                    tracing::info!(kind = message.kind(), %refusal, "refused");
+                    tracing::info!(%refusal, "refused");
                 }
                 Answer::Failed(failed(message, &refusal))
             }
@@ -307,6 +324,7 @@ impl App {
         }
         self.metrics.opened(via.outbox.is_some());
         via.names.insert(name.clone());
+        tracing::info!(user = %Printable(&claims.user_id), opened = %Printable(&name), "opened");
         Ok(name)
     }
 
@@ -351,6 +369,7 @@ impl App {
         asked.claims.check(&tenant.tenant, &tenant.ledger, access)?;
         let id = LedgerId::new(&tenant.tenant, &tenant.ledger)?;
         let ledger = self.ledgers.of(&id);
+        trace::ledger(&id);
         ledger.traffic.received.add(asked.len);
         Ok((ledger, tenant.clone()))
     }

@@ -12,10 +12,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
 use firebrick_core::cloud::AttachUrl;
+use tracing::{Instrument, Span};
 
 use crate::dispatch::{Answer, App, Via};
 use crate::metrics::Traffic;
-use crate::{admin, objects, socket};
+use crate::{admin, objects, socket, trace};
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -27,8 +28,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         )
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
+        .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(middleware::from_fn(cors))
         .merge(admin::router(&app))
+        .layer(middleware::from_fn(trace::follow))
         .with_state(app)
 }
 
@@ -103,6 +106,8 @@ async fn upgrade(
     }
     let base = base(&app, &headers);
     let limit = app.limits.message;
+    // Everything on the WebSocket has the id of the request that it began with.
+    let span = Span::current();
     upgrade
         // Thousands of idle connections should cost little.
         .read_buffer_size(4 * 1024)
@@ -111,7 +116,7 @@ async fn upgrade(
         .max_frame_size(limit)
         .on_upgrade(move |socket| {
             let sockets = app.sockets.clone();
-            sockets.track_future(socket::run(app, socket, base))
+            sockets.track_future(socket::run(app, socket, base).instrument(span))
         })
 }
 

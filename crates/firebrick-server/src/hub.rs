@@ -9,7 +9,6 @@ use firebrick_core::cloud::Conn;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::now;
 use crate::ids::LedgerId;
 use crate::ledgers::Ledger;
 use crate::lock::lock;
@@ -75,8 +74,6 @@ pub(crate) struct Connection {
     pub(crate) outbox: Option<Arc<Outbox>>,
     /// Of messages; all connections of a WebSocket have it together.
     pub(crate) traffic: Arc<Traffic>,
-    /// When it was opened, in seconds since 1970.
-    pub(crate) opened: u64,
     seen: Mutex<Instant>,
     closed: AtomicBool,
     /// The ledgers that it has bound, and until when its token allows that.
@@ -103,7 +100,6 @@ impl Connection {
             base,
             outbox,
             traffic,
-            opened: now(),
             seen: Mutex::new(Instant::now()),
             closed: AtomicBool::new(false),
             bound: Mutex::default(),

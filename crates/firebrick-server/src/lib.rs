@@ -30,6 +30,7 @@ mod server;
 mod signed;
 mod socket;
 pub mod token;
+mod trace;
 mod watched;
 
 pub use admin::AdminToken;

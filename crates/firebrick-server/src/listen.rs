@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::dispatch::App;
 use crate::http;
-use crate::metrics::{Present, Turned};
+use crate::metrics::Present;
 
 /// Until the end has begun, and all that had begun before it has ended.
 pub(crate) async fn accept(listener: TcpListener, app: Arc<App>) {
@@ -40,7 +40,7 @@ pub(crate) async fn accept(listener: TcpListener, app: Arc<App>) {
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             tracing::warn!("too many connections");
-            app.metrics.turned_away(Turned::Full);
+            app.metrics.network_refused.add(1);
             continue;
         };
         // Messages are small and waited for.

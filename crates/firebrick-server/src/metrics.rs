@@ -128,22 +128,13 @@ pub(crate) struct Traffic {
     pub(crate) sent: Counter,
 }
 
-/// Why somebody is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turned {
-    /// There are too many.
-    Full,
-    /// TLS was not agreed upon.
-    Handshake,
-}
-
 #[derive(Debug)]
 pub(crate) struct Metrics {
     started: SystemTime,
-    since: Instant,
     /// Connections of the network.
     pub(crate) network: Arc<Population>,
-    network_refused: [Counter; 2],
+    /// Those that were closed at once: there were too many.
+    pub(crate) network_refused: Counter,
     pub(crate) websockets: Arc<Population>,
     /// Connections of the protocol that were opened, over a WebSocket and without.
     opened: [Counter; 2],
@@ -165,9 +156,8 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             started: SystemTime::now(),
-            since: Instant::now(),
             network: Arc::default(),
-            network_refused: array::from_fn(|_| Counter::default()),
+            network_refused: Counter::default(),
             websockets: Arc::default(),
             opened: array::from_fn(|_| Counter::default()),
             messages: array::from_fn(|_| array::from_fn(|_| Counter::default())),
@@ -182,10 +172,6 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn uptime(&self) -> Duration {
-        self.since.elapsed()
-    }
-
     /// A message was handled. `kind` is its type, `outcome` how it ended.
     pub(crate) fn message(&self, kind: &str, outcome: &str, took: Duration) {
         let kind = TYPES.iter().position(|name| *name == kind);
@@ -198,23 +184,6 @@ impl Metrics {
 
     pub(crate) fn opened(&self, over_websocket: bool) {
         self.opened[usize::from(!over_websocket)].add(1);
-    }
-
-    pub(crate) fn turned_away(&self, why: Turned) {
-        self.network_refused[why as usize].add(1);
-    }
-
-    /// Messages that were answered, and those that were not.
-    pub(crate) fn answered_and_refused(&self) -> (u64, u64) {
-        let sum = |outcomes: &[Counter]| outcomes.iter().map(Counter::get).sum::<u64>();
-        let done = self.messages.iter().map(|outcomes| outcomes[0].get()).sum();
-        (
-            done,
-            self.messages
-                .iter()
-                .map(|outcomes| sum(&outcomes[1..]))
-                .sum(),
-        )
     }
 }
 
@@ -305,7 +274,6 @@ mod tests {
         metrics.message("reqOpen", "done", Duration::ZERO);
         metrics.message("reqPutWAL", "whatever", Duration::ZERO);
         metrics.message("reqPutMeta", "quota", Duration::ZERO);
-        assert_eq!(metrics.answered_and_refused(), (1, 2));
         assert_eq!(metrics.messages[TYPES.len() - 1][1].get(), 1);
     }
 }

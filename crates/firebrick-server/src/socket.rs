@@ -11,6 +11,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
 use crate::dispatch::{Answer, App, Via};
 use crate::hub::Outbox;
@@ -21,6 +22,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
     let limits = &app.limits;
+    let begun = Instant::now();
     let _present = app.metrics.websockets.enter();
     let traffic = Arc::new(Traffic::default());
     let (outbox, queue) = Outbox::new(limits.queue_messages, limits.queue_bytes);
@@ -35,15 +37,23 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
         ping: limits.ping,
         patience: limits.transfer,
     };
-    let writing = tokio::spawn(writer.run(code.clone()));
+    let writing = tokio::spawn(writer.run(code.clone()).in_current_span());
     let overflow = outbox.overflow.clone();
     let mut via = Via {
         base,
         outbox: Some(outbox),
-        traffic,
+        traffic: traffic.clone(),
         names: BTreeSet::new(),
     };
-    code.store(read(&app, stream, &mut via).await, Ordering::Relaxed);
+    let ended = read(&app, stream, &mut via).await;
+    tracing::info!(
+        code = ended,
+        received = traffic.received.get(),
+        sent = traffic.sent.get(),
+        seconds = begun.elapsed().as_secs(),
+        "a WebSocket ended"
+    );
+    code.store(ended, Ordering::Relaxed);
     for name in std::mem::take(&mut via.names) {
         if let Some(connection) = app.hub.find(&name)
             && connection.is_on(via.outbox.as_ref())

@@ -230,11 +230,13 @@ Examples:
   firebrick serve --data /srv/firebrick --listen 0.0.0.0:8909
   firebrick serve --public-url https://sync.example.com     behind a proxy that does TLS
   firebrick serve --jwks-url https://id.example.com/.well-known/jwks.json
+  firebrick serve --log-level info --log-format json 2>>/var/log/firebrick.jsonl
   firebrick serve --check-config && systemctl restart firebrick
 
 Metas, keys and CARs are in the data directory, as is the key that signs tokens. JavaScript clients send
 the keys of their ledgers to the server: whoever has the data directory can read what they write.
-GET /healthz and /readyz say how it is. SIGTERM lets requests end first.";
+GET /healthz and /readyz say how it is; /metrics is for Prometheus and needs the admin token, which is in
+the data directory unless $FIREBRICK_ADMIN_TOKEN has it. SIGTERM lets requests end first.";
 
 pub(super) const TOKEN: &str = "\
 Examples:

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 use firebrick::core::cloud::Access;
 
@@ -41,6 +42,34 @@ pub(crate) struct ServeArgs {
     /// Offer no WebSockets: clients ask once a second
     #[arg(long)]
     pub(crate) no_websockets: bool,
+    /// What lets in to /metrics and /admin; without it the server makes one in its data directory
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "FIREBRICK_ADMIN_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "admin_token_file"
+    )]
+    pub(crate) admin_token: Option<String>,
+    /// The same, from a file
+    #[arg(long, value_name = "FILE", env = "FIREBRICK_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// Form of the log, which goes to stderr
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        env = "FIREBRICK_LOG_FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info (each request), debug (each message), trace, off
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "warn",
+        env = "FIREBRICK_LOG"
+    )]
+    pub(crate) log_level: LevelFilter,
     /// What the printed token allows: TENANT/LEDGER, or TENANT/LEDGER:read
     #[arg(long, value_name = "GRANT", default_value = "default/default", value_parser = grant)]
     pub(crate) grant: Vec<Grant>,
@@ -50,6 +79,15 @@ pub(crate) struct ServeArgs {
     /// Say whether the server could start, and end
     #[arg(long)]
     pub(crate) check_config: bool,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one object on each line
+    Json,
 }
 
 /// Where the server has its data.

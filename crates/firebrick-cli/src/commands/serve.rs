@@ -1,6 +1,6 @@
 //! `serve`: a sync server, until it is asked to end.
 
-use firebrick_server::{Config, KeySource, Server, ServerError};
+use firebrick_server::{AdminToken, Config, KeySource, Server, ServerError};
 use serde_json::json;
 
 use super::{interrupted, token};
@@ -25,6 +25,9 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
     let data = config.data.display().to_string();
     let server = Server::start(config).await?;
     let url = server.attach_url().to_string();
+    let admin_token_file = server
+        .admin_token_file()
+        .map(|path| path.display().to_string());
     let claims = token::claims("user", "user@example.com", &args.grant);
     let minted = if args.no_token {
         None
@@ -41,11 +44,15 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
             "url": url,
             "token": minted,
             "data": data,
+            "adminTokenFile": admin_token_file,
         }))?;
     } else {
         output.line(format!("Listening  {}", server.local_addr()))?;
         output.line(format!("Data       {data}"))?;
         output.line(format!("Attach to  {url}"))?;
+        if let Some(file) = &admin_token_file {
+            output.line(format!("Admin      the token is in {file}"))?;
+        }
         if let Some(minted) = &minted {
             let grants: Vec<String> = args.grant.iter().map(ToString::to_string).collect();
             output.line(format!("Token      {minted}"))?;
@@ -71,6 +78,11 @@ fn config(args: &ServeArgs) -> Result<Config> {
     config.audience.clone_from(&args.audience);
     config.websockets = !args.no_websockets;
     config.limits.object = args.max_object;
+    config.admin_token = match (&args.admin_token, &args.admin_token_file) {
+        (Some(text), _) => Some(AdminToken::new(text)?),
+        (None, Some(path)) => Some(AdminToken::new(&token::read_key(path)?)?),
+        (None, None) => None,
+    };
     for path in &args.token_key {
         config.keys.push(KeySource {
             place: path.display().to_string(),

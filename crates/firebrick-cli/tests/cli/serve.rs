@@ -6,10 +6,14 @@ use std::net::TcpStream;
 use crate::support::Place;
 
 fn get(address: &str, path: &str) -> String {
+    get_with(address, path, "accept: */*")
+}
+
+fn get_with(address: &str, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: x\r\n{header}\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
@@ -34,6 +38,16 @@ fn it_starts_without_settings_and_ends_when_asked() {
     assert_eq!(line["url"], format!("fpcloud://{address}?protocol=ws"));
     assert!(get(address, "/healthz").contains("200 OK"));
     assert!(get(address, "/readyz").contains("ready"));
+    // Metrics are for who has read the file.
+    let file = line["adminTokenFile"].as_str().unwrap();
+    let admin = std::fs::read_to_string(place.path(file)).unwrap();
+    let metrics = get_with(
+        address,
+        "/metrics",
+        &format!("authorization: Bearer {admin}"),
+    );
+    assert!(metrics.contains("firebrick_build_info"), "{metrics}");
+    assert!(get(address, "/metrics").contains("401 Unauthorized"));
     // The token is good, and says what was granted.
     let token = line["token"].as_str().unwrap();
     let found = &place.json(&["token", "inspect", token, "--data", "data"])[0];
@@ -53,7 +67,13 @@ fn it_starts_without_settings_and_ends_when_asked() {
     assert_eq!(found["claims"]["ledgers"][0]["right"], "read");
     assert_eq!(again.terminate(), 0);
     #[cfg(unix)]
-    for name in ["", "token-key.json", "url-key", "metas.sqlite"] {
+    for name in [
+        "",
+        "token-key.json",
+        "url-key",
+        "admin-token",
+        "metas.sqlite",
+    ] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = place
             .path("data")
@@ -129,6 +149,10 @@ fn settings_are_checked() {
         "{error}"
     );
     assert_eq!(run(&["--grant", "nothing"]).0, 2);
+    assert_eq!(run(&["--admin-token", "short"]).0, 4);
+    assert_eq!(run(&["--admin-token-file", "none"]).0, 4);
+    assert_eq!(run(&["--log-level", "loud"]).0, 2);
+    assert_eq!(run(&["--log-format", "xml"]).0, 2);
     place.write("file", "");
     assert_eq!(
         place

@@ -112,7 +112,7 @@ impl Page<'_> {
             let bounds = BOUNDS.iter().map(Duration::as_secs_f64);
             let counts = latency.buckets.iter().map(Counter::get);
             let mut buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-            buckets.push((f64::MAX, latency.beyond.get()));
+            buckets.push((f64::INFINITY, latency.beyond.get()));
             // The sum of what is shown, whatever is counted meanwhile.
             let count = buckets.iter().map(|(_, count)| count).sum();
             let seconds = latency.nanoseconds.get() as f64 / 1e9;
@@ -178,16 +178,10 @@ fn connections(app: &App, page: &mut Page<'_>) -> fmt::Result {
     page.counters(
         "network_connections_refused",
         "Connections of the network that were closed at once",
-        &[
-            (
-                Labels(&[("reason", "limit")]),
-                metrics.network_refused[0].get(),
-            ),
-            (
-                Labels(&[("reason", "tls")]),
-                metrics.network_refused[1].get(),
-            ),
-        ],
+        &[(
+            Labels(&[("reason", "limit")]),
+            metrics.network_refused.get(),
+        )],
     )?;
     let queues = app.hub.queues();
     let (websocket, http) = (

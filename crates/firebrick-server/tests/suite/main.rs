@@ -4,6 +4,7 @@
 
 mod access;
 mod captures;
+mod logs;
 mod merging;
 mod metrics;
 mod objects;
