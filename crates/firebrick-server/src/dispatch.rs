@@ -25,7 +25,7 @@ use crate::ids::{IdError, LedgerId, ObjectId};
 use crate::ledgers::{Ledger, Ledgers};
 use crate::metas::{MetaPut, MetaStore, MetaStoreError};
 use crate::metrics::{Metrics, Traffic};
-use crate::room::{Member, Tools};
+use crate::room::{Bind, Tools};
 use crate::signed::{Signer, Target};
 use crate::token::{TokenError, Verifier};
 use crate::trace::{self, Printable};
@@ -103,7 +103,7 @@ pub(crate) struct App {
     pub(crate) metas: Arc<dyn MetaStore>,
     pub(crate) cars: Arc<dyn CarStore>,
     pub(crate) verifier: Verifier,
-    pub(crate) signer: Signer,
+    pub(crate) signer: Arc<Signer>,
     pub(crate) public_url: Option<String>,
     pub(crate) websockets: bool,
     pub(crate) limits: Limits,
@@ -349,10 +349,10 @@ impl App {
         Ok(connection)
     }
 
-    fn tools(&self) -> Tools<'_> {
+    fn tools(&self) -> Tools {
         Tools {
-            metas: &*self.metas,
-            signer: &self.signer,
+            metas: self.metas.clone(),
+            signer: self.signer.clone(),
             url_seconds: self.limits.signed_url.as_secs(),
             ledgers_per_connection: self.limits.ledgers_per_connection,
         }
@@ -377,16 +377,14 @@ impl App {
     async fn bind(&self, asked: Asked<'_>, scope: &Scope) -> Result<Option<Body>, Refusal> {
         asked.metas(scope, Verb::Get)?;
         let (ledger, tenant) = self.ledger(asked, scope, Access::Read)?;
-        let member = Member {
+        let bind = Bind {
             connection: asked.connection.clone(),
             tid: asked.message.tid.clone(),
             auth: asked.message.auth.clone(),
-            url: scope.url.clone(),
-            tenant,
+            scope: asked.echo(scope, tenant),
             valid_until: asked.valid_until(),
-            position: 0,
         };
-        let event = self.hub.room(&ledger).bind(member, self.tools()).await?;
+        let event = self.hub.room(&ledger).bind(bind, &self.tools()).await?;
         Ok(event.map(|event| event.body))
     }
 
@@ -416,7 +414,7 @@ impl App {
                 limit: self.limits.metas_per_ledger,
             };
             let published = put.metas.len() as u64;
-            self.hub.room(&ledger).put(put, self.tools()).await?;
+            self.hub.room(&ledger).put(put, &self.tools()).await?;
             ledger.published.add(published);
             ledger.written();
         }
@@ -481,7 +479,7 @@ impl App {
         let valid_until = asked.valid_until();
         if let Some(room) = asked.connection.outlived(ledger, valid_until) {
             let auth = &asked.message.auth;
-            room.renew(asked.connection, auth, valid_until, self.tools())
+            room.renew(asked.connection, auth, valid_until, &self.tools())
                 .await?;
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! Who is connected.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use firebrick_core::cloud::Conn;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::ids::LedgerId;
@@ -15,50 +16,124 @@ use crate::lock::lock;
 use crate::metrics::Traffic;
 use crate::room::Room;
 
+/// A message as it is sent: a part of its own, and one that others are sent, too.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    own: Vec<u8>,
+    shared: Bytes,
+}
+
+impl Outgoing {
+    pub(crate) fn new(own: Vec<u8>, shared: Bytes) -> Self {
+        Self { own, shared }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.own.len() + self.shared.len()
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let Self { mut own, shared } = self;
+        own.reserve_exact(shared.len());
+        own.extend_from_slice(&shared);
+        own.into()
+    }
+}
+
+impl From<String> for Outgoing {
+    fn from(text: String) -> Self {
+        Self::new(text.into(), Bytes::new())
+    }
+}
+
 /// What waits to be sent over a WebSocket. It never blocks: whoever reads too slowly is disconnected, and
 /// gets everything when it binds again.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    sender: mpsc::Sender<String>,
-    queued: AtomicUsize,
-    limit: usize,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    max_messages: usize,
+    max_bytes: usize,
     /// Ends the WebSocket.
     pub(crate) overflow: CancellationToken,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Outgoing>,
+    /// These include what is being sent.
+    messages: usize,
+    bytes: usize,
+    ended: bool,
+}
+
 impl Outbox {
-    pub(crate) fn new(messages: usize, limit: usize) -> (Arc<Self>, mpsc::Receiver<String>) {
-        let (sender, receiver) = mpsc::channel(messages);
-        let outbox = Self {
-            sender,
-            queued: AtomicUsize::new(0),
-            limit,
+    pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            max_messages,
+            max_bytes,
             overflow: CancellationToken::new(),
-        };
-        (Arc::new(outbox), receiver)
+        })
     }
 
     /// Whether the message will be sent.
-    pub(crate) fn push(&self, text: String) -> bool {
-        let len = text.len();
-        let before = self.queued.fetch_add(len, Ordering::Relaxed);
-        // A single message may be longer than the whole queue.
-        let fits = before == 0 || before.saturating_add(len) <= self.limit;
-        if fits && self.sender.try_send(text).is_ok() {
-            return true;
+    pub(crate) fn push(&self, message: impl Into<Outgoing>) -> bool {
+        let message = message.into();
+        let mut queue = lock(&self.queue);
+        if queue.ended {
+            return false;
         }
-        self.overflow.cancel();
-        false
+        // A single message may be longer than the whole queue.
+        let bytes = queue.bytes.saturating_add(message.len());
+        let fits = queue.bytes == 0 || bytes <= self.max_bytes;
+        if !fits || queue.messages >= self.max_messages {
+            drop(queue);
+            self.overflow.cancel();
+            return false;
+        }
+        queue.bytes = bytes;
+        queue.messages += 1;
+        queue.waiting.push(message);
+        drop(queue);
+        self.filled.notify_one();
+        true
     }
 
-    /// Messages and bytes that wait.
+    /// Messages and bytes that wait or are being sent.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let messages = self.sender.max_capacity() - self.sender.capacity();
-        (messages, self.queued.load(Ordering::Relaxed))
+        let queue = lock(&self.queue);
+        (queue.messages, queue.bytes)
     }
 
+    /// All that waits, or nothing at the end. For one task only.
+    pub(crate) async fn next(&self) -> Option<Vec<Outgoing>> {
+        loop {
+            {
+                let mut queue = lock(&self.queue);
+                if !queue.waiting.is_empty() {
+                    return Some(std::mem::take(&mut queue.waiting));
+                }
+                if queue.ended {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// A message of this length has been sent.
     pub(crate) fn sent(&self, len: usize) {
-        self.queued.fetch_sub(len, Ordering::Relaxed);
+        let mut queue = lock(&self.queue);
+        queue.messages -= 1;
+        queue.bytes -= len;
+    }
+
+    /// Takes no more; what waits is sent.
+    pub(crate) fn end(&self) {
+        lock(&self.queue).ended = true;
+        self.filled.notify_one();
     }
 }
 
@@ -267,17 +342,38 @@ impl Hub {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_full_outbox_ends_its_socket() {
-        let (outbox, mut receiver) = Outbox::new(2, 10);
-        assert!(outbox.push("longer than ten".into()));
-        assert!(!outbox.push("x".into()));
+    fn push(outbox: &Outbox, text: &str) -> bool {
+        outbox.push(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_ends_its_socket() {
+        let outbox = Outbox::new(2, 10);
+        assert!(push(&outbox, "longer than ten"));
+        assert!(!push(&outbox, "x"));
         assert!(outbox.overflow.is_cancelled());
-        assert_eq!(receiver.try_recv().as_deref(), Ok("longer than ten"));
-        let (outbox, _receiver) = Outbox::new(2, 10);
-        assert!(outbox.push("a".into()) && outbox.push("b".into()));
+        let outbox = Outbox::new(2, 10);
+        assert!(push(&outbox, "a") && push(&outbox, "b"));
         assert!(!outbox.overflow.is_cancelled());
-        assert!(!outbox.push("c".into()));
+        // What is being sent counts until it is.
+        let batch = outbox.next().await.unwrap();
+        assert_eq!(batch.len(), 2);
+        outbox.sent(1);
+        assert!(push(&outbox, "c"));
+        assert!(!push(&outbox, "d"));
         assert!(outbox.overflow.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn an_ended_outbox_gives_what_waits() {
+        let outbox = Outbox::new(2, 10);
+        let shared = Bytes::from_static(b"bc");
+        assert!(outbox.push(Outgoing::new(b"a".into(), shared)));
+        outbox.end();
+        assert!(!push(&outbox, "late"));
+        let batch = outbox.next().await.unwrap();
+        let sent: Vec<_> = batch.into_iter().map(Outgoing::into_bytes).collect();
+        assert_eq!(sent, [Bytes::from_static(b"abc")]);
+        assert!(outbox.next().await.is_none());
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 pub mod config;
 mod dispatch;
 mod error;
+mod event;
 mod files;
 mod http;
 mod hub;

@@ -5,53 +5,96 @@
 //! that did not arrive is gone with its WebSocket, and the next bind gets the full set again.
 //! Only those without a WebSocket have a position. They move on when they ask again with the same
 //! transaction, because that says that the last answer has arrived.
+//!
+//! Puts that wait while others are stored are then stored together, and told in one event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use firebrick_core::cloud::{
-    Auth, Body, Conn, KeyText, META_KEY, Message, MetaEntry, MetaSet, MethodParam, Scope, Store,
-    TenantLedger, UrlParam, Verb,
-};
-use tokio::sync::Mutex;
+use firebrick_core::cloud::{Auth, Conn, META_KEY, Message, MetaSet, Scope, Store, Verb};
+use futures_util::future::join_all;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::clock::now;
 use crate::dispatch::Refusal;
-use crate::hub::{Connection, Outbox};
+use crate::event::{self, Envelope, News};
+use crate::hub::{Connection, Outbox, Outgoing};
 use crate::ids::LedgerId;
 use crate::ledgers::Ledger;
-use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
-use crate::signed::{Signer, Target};
+use crate::lock::lock;
+use crate::metas::{MetaPut, MetaStore, MetaStoreError, StoredMeta};
+use crate::signed::{Signature, Signer, Target};
+
+/// The most puts that share an event, and the bytes from which on no more join it.
+const SHARED_PUTS: usize = 256;
+const SHARED_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Room {
     ledger: LedgerId,
     account: Arc<Ledger>,
     members: Mutex<HashMap<Conn, Member>>,
+    puts: std::sync::Mutex<Puts>,
+}
+
+/// Puts that wait for the room's lock.
+#[derive(Debug, Default)]
+struct Puts {
+    waiting: VecDeque<Put>,
+    /// Somebody stores them.
+    served: bool,
+}
+
+#[derive(Debug)]
+struct Put {
+    put: MetaPut,
+    done: oneshot::Sender<Result<(), MetaStoreError>>,
 }
 
 /// A bind.
 #[derive(Debug)]
 pub(crate) struct Member {
+    connection: Arc<Connection>,
+    tid: String,
+    scope: Scope,
+    /// With the subscriber's own token, never the writer's.
+    envelope: Envelope,
+    /// When its token ends, in seconds since 1970. From then on it is sent nothing.
+    valid_until: u64,
+    /// The last meta that it was sent.
+    position: i64,
+}
+
+/// What asks for a bind.
+#[derive(Debug)]
+pub(crate) struct Bind {
     pub(crate) connection: Arc<Connection>,
     pub(crate) tid: String,
-    /// The subscriber's own, never the writer's.
     pub(crate) auth: Auth,
-    pub(crate) url: UrlParam,
-    pub(crate) tenant: TenantLedger,
-    /// When its token ends, in seconds since 1970. From then on it is sent nothing.
+    pub(crate) scope: Scope,
     pub(crate) valid_until: u64,
-    /// The last meta that it was sent.
-    pub(crate) position: i64,
 }
 
 /// What rooms need of the server.
-#[derive(Clone, Copy)]
-pub(crate) struct Tools<'a> {
-    pub(crate) metas: &'a dyn MetaStore,
-    pub(crate) signer: &'a Signer,
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    pub(crate) metas: Arc<dyn MetaStore>,
+    pub(crate) signer: Arc<Signer>,
     pub(crate) url_seconds: u64,
     pub(crate) ledgers_per_connection: usize,
+}
+
+impl Tools {
+    /// For the signed URL of an event, which is present, but nobody uses it.
+    fn signature(&self, ledger: &LedgerId) -> Signature {
+        self.signer.sign(&Target {
+            verb: Verb::Get,
+            ledger,
+            store: Store::Meta.as_str(),
+            key: META_KEY,
+            expires: now() + self.url_seconds,
+        })
+    }
 }
 
 impl Room {
@@ -60,6 +103,7 @@ impl Room {
             ledger: account.id.clone(),
             account,
             members: Mutex::default(),
+            puts: std::sync::Mutex::default(),
         }
     }
 
@@ -67,15 +111,21 @@ impl Room {
     /// message that is returned.
     pub(crate) async fn bind(
         self: &Arc<Self>,
-        mut member: Member,
-        tools: Tools<'_>,
+        bind: Bind,
+        tools: &Tools,
     ) -> Result<Option<Message>, Refusal> {
+        let Bind {
+            connection,
+            tid,
+            auth,
+            scope,
+            valid_until,
+        } = bind;
         let mut members = self.members.lock().await;
-        let connection = member.connection.clone();
         let before = members.get(&connection.name);
         let goes_on = before.filter(|before| {
             connection.outbox.is_none()
-                && before.tid == member.tid
+                && before.tid == tid
                 && Arc::ptr_eq(&before.connection, &connection)
         });
         let position = goes_on.map_or(0, |before| before.position);
@@ -83,25 +133,37 @@ impl Room {
         let remembered = connection.remember(
             self.ledger.clone(),
             self.clone(),
-            member.valid_until,
+            valid_until,
             tools.ledgers_per_connection,
         );
         if !remembered {
             return Err(Refusal::TooManyBinds);
         }
-        member.position = last(&view.metas).unwrap_or(position);
-        // Its own it has, unless it begins anew.
-        let foreign = |meta: &&StoredMeta| position == 0 || meta.owner != connection.name;
-        let metas = view.metas.iter().filter(foreign);
-        let event = self.event(&member, metas.map(|m| &m.entry), &view.keys, tools);
+        let member = Member {
+            connection: connection.clone(),
+            envelope: Envelope::new(&tid, &auth, &scope),
+            tid: tid.clone(),
+            scope: scope.clone(),
+            valid_until,
+            position: last(&view.metas).unwrap_or(position),
+        };
         members.insert(connection.name.clone(), member);
         if connection.is_closed() {
             members.remove(&connection.name);
             return Err(Refusal::UnknownConnection);
         }
+        // Its own it has, unless it begins anew.
+        let foreign = |meta: &StoredMeta| position == 0 || meta.owner != connection.name;
+        let metas = view.metas.into_iter().filter(foreign);
+        let meta = MetaSet {
+            metas: metas.map(|meta| meta.entry).collect(),
+            keys: view.keys,
+        };
+        let url = tools.signature(&self.ledger).url(&connection.base, &tid);
+        let event = event::message(&tid, auth, scope, url, meta);
         Ok(match &connection.outbox {
             Some(outbox) => {
-                self.send(outbox, &event);
+                self.send(outbox, event.encode());
                 None
             }
             None => Some(event),
@@ -118,30 +180,99 @@ impl Room {
     }
 
     /// Stores metas and tells all others.
-    pub(crate) async fn put(&self, put: MetaPut, tools: Tools<'_>) -> Result<(), MetaStoreError> {
-        let mut members = self.members.lock().await;
-        let writer = put.owner.clone();
-        let fresh = tools.metas.put(self.ledger.clone(), put).await?;
-        let Some(position) = last(&fresh.metas) else {
-            // Keys alone are told, too: somebody may wait for one.
-            if fresh.new_keys {
-                self.tell(&mut members, &writer, &fresh, None, tools);
-            }
-            return Ok(());
+    pub(crate) async fn put(
+        self: &Arc<Self>,
+        put: MetaPut,
+        tools: &Tools,
+    ) -> Result<(), MetaStoreError> {
+        let (done, stored) = oneshot::channel();
+        let served = {
+            let mut puts = lock(&self.puts);
+            puts.waiting.push_back(Put { put, done });
+            std::mem::replace(&mut puts.served, true)
         };
-        self.tell(&mut members, &writer, &fresh, Some(position), tools);
-        Ok(())
+        if !served {
+            // A task of its own: what is stored is told, even if who has sent it is gone by then.
+            tokio::spawn(self.clone().serve(tools.clone()));
+        }
+        let gone = |_| MetaStoreError::Unavailable {
+            cause: "the server ends".into(),
+        };
+        stored.await.map_err(gone)?
+    }
+
+    /// Stores and tells until no put waits.
+    async fn serve(self: Arc<Self>, tools: Tools) {
+        loop {
+            let mut members = self.members.lock().await;
+            let (puts, done) = self.waiting();
+            if puts.is_empty() {
+                return;
+            }
+            let put = |put| tools.metas.put(self.ledger.clone(), put);
+            let owners: Vec<_> = puts.iter().map(|put| put.owner.clone()).collect();
+            let results = join_all(puts.into_iter().map(put)).await;
+            let mut metas = Vec::new();
+            let mut keys = Vec::new();
+            let mut key_owners = HashSet::new();
+            let mut answers = Vec::new();
+            for (result, owner) in results.into_iter().zip(owners) {
+                answers.push(result.map(|fresh| {
+                    metas.extend(fresh.metas);
+                    // Each has all keys of its time, and keys are only added.
+                    if fresh.keys.len() >= keys.len() {
+                        keys = fresh.keys;
+                    }
+                    // Keys alone are told, too: somebody may wait for one.
+                    if fresh.new_keys {
+                        key_owners.insert(owner);
+                    }
+                }));
+            }
+            metas.sort_by_key(|meta: &StoredMeta| meta.position);
+            if !(metas.is_empty() && key_owners.is_empty()) {
+                let position = last(&metas);
+                let news = News::new(&metas, &keys, key_owners);
+                self.tell(&mut members, &news, position, &tools);
+            }
+            drop(members);
+            for (answer, done) in answers.into_iter().zip(done) {
+                // Who has asked may be gone.
+                let _ = done.send(answer);
+            }
+        }
+    }
+
+    /// Puts that can share an event, and who waits for them. Without any, nobody serves any more.
+    fn waiting(
+        &self,
+    ) -> (
+        Vec<MetaPut>,
+        Vec<oneshot::Sender<Result<(), MetaStoreError>>>,
+    ) {
+        let mut puts = lock(&self.puts);
+        let (mut count, mut bytes) = (0, 0);
+        for Put { put, .. } in puts.waiting.iter().take(SHARED_PUTS) {
+            if bytes >= SHARED_BYTES {
+                break;
+            }
+            bytes += put.metas.iter().map(|meta| meta.data.len()).sum::<usize>();
+            count += 1;
+        }
+        puts.served = count > 0;
+        let taken = puts.waiting.drain(..count);
+        taken.map(|Put { put, done }| (put, done)).unzip()
     }
 
     fn tell(
         &self,
         members: &mut HashMap<Conn, Member>,
-        writer: &Conn,
-        fresh: &MetaView,
+        news: &News,
         position: Option<i64>,
-        tools: Tools<'_>,
+        tools: &Tools,
     ) {
         let now = now();
+        let signature = tools.signature(&self.ledger);
         for member in members.values_mut() {
             let Some(outbox) = &member.connection.outbox else {
                 continue;
@@ -150,10 +281,9 @@ impl Room {
             if member.valid_until <= now {
                 continue;
             }
-            if member.connection.name != *writer {
-                let metas = fresh.metas.iter().map(|meta| &meta.entry);
-                let event = self.event(member, metas, &fresh.keys, tools);
-                self.send(outbox, &event);
+            if let Some(content) = news.for_reader(&member.connection.name) {
+                let url = signature.url(&member.connection.base, &member.tid);
+                self.send(outbox, member.envelope.seal(&url, content));
             }
             member.position = position.unwrap_or(member.position);
         }
@@ -165,26 +295,22 @@ impl Room {
         connection: &Arc<Connection>,
         auth: &Auth,
         valid_until: u64,
-        tools: Tools<'_>,
+        tools: &Tools,
     ) -> Result<(), MetaStoreError> {
         let mut members = self.members.lock().await;
         let Some(member) = members.get_mut(&connection.name) else {
             return Ok(());
         };
-        member.auth = auth.clone();
+        member.envelope = Envelope::new(&member.tid, auth, &member.scope);
         if let (true, Some(outbox)) = (member.valid_until <= now(), &connection.outbox) {
-            let view = tools
-                .metas
-                .after(self.ledger.clone(), member.position)
-                .await?;
-            let foreign = view
-                .metas
-                .iter()
-                .filter(|meta| meta.owner != connection.name);
-            let missed: Vec<_> = foreign.map(|meta| &meta.entry).collect();
-            if !missed.is_empty() {
-                let event = self.event(member, missed.into_iter(), &view.keys, tools);
-                self.send(outbox, &event);
+            let ledger = self.ledger.clone();
+            let view = tools.metas.after(ledger, member.position).await?;
+            let news = News::new(&view.metas, &view.keys, HashSet::new());
+            if let Some(content) = news.for_reader(&connection.name) {
+                let url = tools
+                    .signature(&self.ledger)
+                    .url(&connection.base, &member.tid);
+                self.send(outbox, member.envelope.seal(&url, content));
             }
             member.position = last(&view.metas).unwrap_or(member.position);
         }
@@ -194,49 +320,13 @@ impl Room {
         Ok(())
     }
 
-    fn send(&self, outbox: &Outbox, event: &Message) {
-        let text = event.encode();
-        let len = text.len() as u64;
-        if outbox.push(text) {
+    fn send(&self, outbox: &Outbox, event: impl Into<Outgoing>) {
+        let event = event.into();
+        let len = event.len() as u64;
+        if outbox.push(event) {
             self.account.events.add(1);
             self.account.traffic.sent.add(len);
         }
-    }
-
-    fn event<'a>(
-        &self,
-        member: &Member,
-        metas: impl Iterator<Item = &'a MetaEntry>,
-        keys: &[KeyText],
-        tools: Tools<'_>,
-    ) -> Message {
-        let target = Target {
-            verb: Verb::Get,
-            ledger: &self.ledger,
-            store: Store::Meta.as_str(),
-            key: META_KEY,
-            expires: now() + tools.url_seconds,
-        };
-        let signed_url = tools
-            .signer
-            .url(&member.connection.base, &target, &member.tid);
-        let body = Body::EventGetMeta {
-            scope: Scope {
-                conn: member.connection.name.clone(),
-                tenant: Some(member.tenant.clone()),
-                method: MethodParam {
-                    method: Verb::Get,
-                    store: Store::Meta,
-                },
-                url: member.url.clone(),
-            },
-            signed_url,
-            meta: MetaSet {
-                metas: metas.cloned().collect(),
-                keys: keys.to_vec(),
-            },
-        };
-        Message::new(member.tid.clone(), member.auth.clone(), body)
     }
 }
 

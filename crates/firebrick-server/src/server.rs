@@ -120,7 +120,7 @@ impl Server {
             admin_token,
             cars,
             verifier: Verifier::new(&config, keys)?,
-            signer: Signer::new(url_key),
+            signer: Arc::new(Signer::new(url_key)),
             public_url: public.map(|url| {
                 let scheme = if url.tls { "https" } else { "http" };
                 format!("{scheme}://{}", url.authority())

@@ -49,6 +49,21 @@ pub(crate) struct Target<'a> {
     pub(crate) expires: u64,
 }
 
+/// A target and its signature: a URL but for the server's name and the transaction, which are not signed.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    target: String,
+    signature: String,
+}
+
+impl Signature {
+    pub(crate) fn url(&self, base: &str, tid: &str) -> String {
+        let Self { target, signature } = self;
+        let tid = utf8_percent_encode(tid, KEPT);
+        format!("{base}{target}{tid}&x-sig={signature}")
+    }
+}
+
 impl Signer {
     pub(crate) fn new(key: [u8; 32]) -> Self {
         let mut block = Zeroizing::new([0; 64]);
@@ -58,18 +73,25 @@ impl Signer {
 
     /// The URL below `base`, which ends without a slash.
     pub(crate) fn url(&self, base: &str, target: &Target<'_>, tid: &str) -> String {
+        self.sign(target).url(base, tid)
+    }
+
+    /// What is the same in all URLs for a target.
+    pub(crate) fn sign(&self, target: &Target<'_>) -> Signature {
         let part = |text| utf8_percent_encode(text, KEPT);
-        let signature = HEXLOWER.encode(&self.mac(target).finalize().into_bytes());
-        format!(
-            "{base}/store/{}/{}/{}/{}?x-method={}&x-exp={}&tid={}&x-sig={signature}",
+        let target_part = format!(
+            "/store/{}/{}/{}/{}?x-method={}&x-exp={}&tid=",
             part(target.ledger.tenant.as_str()),
             part(target.ledger.ledger.as_str()),
             part(target.store),
             part(target.key),
             target.verb.as_str(),
             target.expires,
-            part(tid),
-        )
+        );
+        Signature {
+            target: target_part,
+            signature: HEXLOWER.encode(&self.mac(target).finalize().into_bytes()),
+        }
     }
 
     /// Checks the signature in constant time, then the expiry.

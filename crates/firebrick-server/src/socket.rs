@@ -9,7 +9,7 @@ use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
@@ -25,12 +25,11 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
     let begun = Instant::now();
     let _present = app.metrics.websockets.enter();
     let traffic = Arc::new(Traffic::default());
-    let (outbox, queue) = Outbox::new(limits.queue_messages, limits.queue_bytes);
+    let outbox = Outbox::new(limits.queue_messages, limits.queue_bytes);
     let (sink, stream) = socket.split();
     let code = Arc::new(AtomicU16::new(close_code::NORMAL));
     let writer = Writer {
         sink,
-        queue,
         outbox: outbox.clone(),
         traffic: traffic.clone(),
         metrics: app.metrics.clone(),
@@ -38,10 +37,9 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
         patience: limits.transfer,
     };
     let writing = tokio::spawn(writer.run(code.clone()).in_current_span());
-    let overflow = outbox.overflow.clone();
     let mut via = Via {
         base,
-        outbox: Some(outbox),
+        outbox: Some(outbox.clone()),
         traffic: traffic.clone(),
         names: BTreeSet::new(),
     };
@@ -61,10 +59,10 @@ pub(crate) async fn run(app: Arc<App>, socket: WebSocket, base: String) {
             app.hub.remove(&connection).await;
         }
     }
-    // The last one to hold the outbox: the writer sends what waits, and ends.
-    drop(via);
+    // The writer sends what waits, and ends.
+    outbox.end();
     let abort = writing.abort_handle();
-    if overflow.is_cancelled() || timeout(FAREWELL, writing).await.is_err() {
+    if outbox.overflow.is_cancelled() || timeout(FAREWELL, writing).await.is_err() {
         abort.abort();
     }
 }
@@ -120,65 +118,69 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
 
 struct Writer {
     sink: SplitSink<WebSocket, Frame>,
-    queue: mpsc::Receiver<String>,
     outbox: Arc<Outbox>,
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
     ping: Duration,
+    /// How long a message may take to be taken.
     patience: Duration,
 }
 
 impl Writer {
-    async fn run(self, code: Arc<AtomicU16>) {
-        let Self {
-            mut sink,
-            mut queue,
-            outbox,
-            traffic,
-            metrics,
-            ping,
-            patience,
-        } = self;
-        // Held weakly, so that the queue ends when the reader has gone.
-        let outbox = {
-            let weak = Arc::downgrade(&outbox);
-            drop(outbox);
-            weak
-        };
-        let mut pings = tokio::time::interval_at(Instant::now() + ping, ping);
-        loop {
-            let (frame, len) = tokio::select! {
-                text = queue.recv() => match text {
-                    Some(text) => {
-                        let len = text.len();
-                        (Frame::Binary(text.into()), len)
-                    }
-                    None => break,
-                },
-                _ = pings.tick() => (Frame::Ping(Bytes::new()), 0),
-            };
-            match timeout(patience, sink.send(frame)).await {
-                Ok(Ok(())) => {}
-                // The reader has noticed too, or is told now.
-                Ok(Err(_)) | Err(_) => {
-                    if let Some(outbox) = outbox.upgrade() {
-                        outbox.overflow.cancel();
-                    }
-                    return;
-                }
-            }
-            if let Some(outbox) = outbox.upgrade() {
-                outbox.sent(len);
-            }
-            for traffic in [&*traffic, &metrics.messages_traffic] {
-                traffic.sent.add(len as u64);
-            }
+    async fn run(mut self, code: Arc<AtomicU16>) {
+        if self.write().await.is_err() {
+            // The reader has noticed too, or is told now.
+            self.outbox.overflow.cancel();
+            return;
         }
         let close = CloseFrame {
             code: code.load(Ordering::Relaxed),
             reason: "".into(),
         };
         // The other side may be gone.
-        let _ = sink.send(Frame::Close(Some(close))).await;
+        let _ = self.sink.send(Frame::Close(Some(close))).await;
+    }
+
+    /// Until the end.
+    async fn write(&mut self) -> Result<(), Stuck> {
+        let mut pings = tokio::time::interval_at(Instant::now() + self.ping, self.ping);
+        let patience = self.patience;
+        loop {
+            tokio::select! {
+                batch = self.outbox.next() => {
+                    let Some(batch) = batch else { return Ok(()) };
+                    // What waits together goes out in few packets.
+                    for message in batch {
+                        let len = message.len();
+                        let frame = Frame::Binary(message.into_bytes());
+                        timeout(patience, self.sink.feed(frame)).await??;
+                        self.outbox.sent(len);
+                        for traffic in [&*self.traffic, &self.metrics.messages_traffic] {
+                            traffic.sent.add(len as u64);
+                        }
+                    }
+                }
+                _ = pings.tick() => {
+                    let frame = Frame::Ping(Bytes::new());
+                    timeout(patience, self.sink.feed(frame)).await??;
+                }
+            }
+            timeout(patience, self.sink.flush()).await??;
+        }
+    }
+}
+
+/// The other side takes nothing more.
+struct Stuck;
+
+impl From<Elapsed> for Stuck {
+    fn from(_: Elapsed) -> Self {
+        Self
+    }
+}
+
+impl From<axum::Error> for Stuck {
+    fn from(_: axum::Error) -> Self {
+        Self
     }
 }
