@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 mod backup;
-mod help;
+pub(crate) mod help;
 mod keys;
 pub(crate) mod past;
 mod server;
@@ -505,7 +505,7 @@ pub(crate) fn seconds(text: &str) -> Result<std::time::Duration, String> {
 }
 
 /// Reads a span like 45s, 90m, 36h or 30d.
-fn span(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn span(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || "not a span such as 45s, 90m, 36h or 30d".to_owned();
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let seconds = match unit {

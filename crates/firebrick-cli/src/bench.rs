@@ -5,12 +5,13 @@
 //! process (opening, gets after reopening).
 
 mod files;
+mod server;
 mod workloads;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
@@ -19,7 +20,11 @@ use crate::output::Output;
 
 /// Measures puts, gets, scans, opening and syncing.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+
     /// Documents of the large workloads
     #[arg(long, default_value_t = 100_000)]
     documents: usize,
@@ -43,6 +48,13 @@ pub(crate) struct BenchArgs {
     /// One workload, in this process
     #[arg(long, hide = true)]
     workload: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure how much a sync server bears
+    #[command(after_help = crate::args::help::BENCH_SERVER)]
+    Server(server::ServerBenchArgs),
 }
 
 impl BenchArgs {
@@ -100,6 +112,9 @@ impl Figure {
 }
 
 pub(crate) async fn run(args: BenchArgs, _global: &Global, output: &Output) -> Result<Exit> {
+    if let Some(BenchCommand::Server(args)) = args.command {
+        return server::run(args, output).await;
+    }
     if let Some(path) = &args.cold {
         let figures = workloads::cold(path).await.map_err(failed)?;
         for figure in figures {

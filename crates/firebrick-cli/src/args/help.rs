@@ -247,6 +247,18 @@ Examples:
 `mint` uses the key of the data directory (--data), which `serve` checks tokens with, or --key, or
 $CLOUD_SESSION_TOKEN_SECRET.";
 
+pub(crate) const BENCH_SERVER: &str = "\
+Examples:
+  firebrick bench server                                a server of its own; some minutes
+  firebrick bench server idle --connections 20000
+  firebrick bench server fanout --rate 0                as fast as the server acknowledges
+  firebrick bench server soak --duration 2h --json > soak.ndjson
+  firebrick bench server fanout --url fpcloud://sync.example.com --token \"$TOKEN\"
+
+All clients are in this process, so on one machine they take their share of it; the server's memory
+and CPU time are its own. Use a ledger for this alone on a server that others use. Exit code 1 if an
+event is lost or a client is dropped.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   firebrick completions bash > ~/.local/share/bash-completion/completions/firebrick

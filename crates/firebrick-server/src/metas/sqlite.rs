@@ -1,6 +1,6 @@
 //! Metas in SQLite.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +8,7 @@ use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use tokio::sync::oneshot;
 
 use super::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
 use crate::ids::LedgerId;
@@ -37,10 +38,36 @@ CREATE TABLE IF NOT EXISTS keys (
 /// What this code reads and writes.
 const FORMAT: i64 = 1;
 
-/// Metas in one SQLite file. Each write is on the disk before it returns.
+/// The most puts that share a commit.
+const SHARED_COMMIT: usize = 256;
+
+/// Metas in one SQLite file. Each write is on the disk before it returns; writes that wait for each other
+/// share one commit. Reads do not wait for them.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
-    connection: Arc<Mutex<Connection>>,
+    reads: Arc<Mutex<Connection>>,
+    writes: Arc<Writes>,
+}
+
+#[derive(Debug)]
+struct Writes {
+    connection: Mutex<Connection>,
+    queue: Mutex<Queue>,
+}
+
+/// Puts that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// A thread stores them.
+    served: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ledger: LedgerId,
+    put: MetaPut,
+    done: oneshot::Sender<Result<MetaView, MetaStoreError>>,
 }
 
 impl From<rusqlite::Error> for MetaStoreError {
@@ -61,36 +88,40 @@ impl Sqlite {
     /// # Errors
     /// [`MetaStoreError::Unavailable`] if it cannot be used, or is of a newer version.
     pub fn open(path: &Path) -> Result<Self, MetaStoreError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.busy_timeout(std::time::Duration::from_secs(2))?;
-        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let writes = connect(path)?;
+        let format: i64 = writes.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if format > FORMAT {
             return Err(unavailable(&format_args!(
                 "{} was made by a newer version",
                 path.display()
             )));
         }
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", FORMAT)?;
+        writes.execute_batch(SCHEMA)?;
+        writes.pragma_update(None, "user_version", FORMAT)?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
+            reads: Arc::new(Mutex::new(connect(path)?)),
+            writes: Arc::new(Writes {
+                connection: Mutex::new(writes),
+                queue: Mutex::default(),
+            }),
         })
     }
+}
 
-    fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, MetaStoreError> + Send + 'static,
-    ) -> BoxFuture<'static, Result<T, MetaStoreError>> {
-        let connection = self.connection.clone();
-        async move {
-            tokio::task::spawn_blocking(move || work(&mut lock(&connection)))
-                .await
-                .map_err(|error| unavailable(&error))?
-        }
-        .boxed()
-    }
+fn connect(path: &Path) -> Result<Connection, MetaStoreError> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    Ok(connection)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MetaStoreError> + Send + 'static,
+) -> Result<T, MetaStoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| unavailable(&error))?
 }
 
 impl MetaStore for Sqlite {
@@ -99,14 +130,20 @@ impl MetaStore for Sqlite {
         ledger: LedgerId,
         put: MetaPut,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>> {
-        self.run(move |connection| {
-            // Dropped without a commit it is rolled back.
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let view = write(&transaction, &ledger, &put)?;
-            transaction.commit()?;
-            Ok(view)
-        })
+        async move {
+            let (done, stored) = oneshot::channel();
+            let served = {
+                let mut queue = lock(&self.writes.queue);
+                queue.waiting.push_back(Waiting { ledger, put, done });
+                std::mem::replace(&mut queue.served, true)
+            };
+            if !served {
+                let writes = self.writes.clone();
+                tokio::task::spawn_blocking(move || writes.serve());
+            }
+            stored.await.map_err(|error| unavailable(&error))?
+        }
+        .boxed()
     }
 
     fn after(
@@ -114,7 +151,9 @@ impl MetaStore for Sqlite {
         ledger: LedgerId,
         position: i64,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>> {
-        self.run(move |connection| {
+        let reads = self.reads.clone();
+        blocking(move || {
+            let mut connection = lock(&reads);
             let transaction = connection.transaction()?;
             Ok(MetaView {
                 metas: metas_after(&transaction, &ledger, position)?,
@@ -122,21 +161,94 @@ impl MetaStore for Sqlite {
                 new_keys: false,
             })
         })
+        .boxed()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>> {
-        self.run(|connection| {
+        let writes = self.writes.clone();
+        blocking(move || {
             // Takes the lock for writing and writes nothing.
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut connection = lock(&writes.connection);
+            let transaction = begin(&mut connection)?;
             transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(transaction.rollback()?)
         })
+        .boxed()
     }
 }
 
+impl Writes {
+    /// Stores until no put waits.
+    fn serve(&self) {
+        let mut connection = lock(&self.connection);
+        loop {
+            let batch: Vec<Waiting> = {
+                let mut queue = lock(&self.queue);
+                let count = queue.waiting.len().min(SHARED_COMMIT);
+                queue.served = count > 0;
+                queue.waiting.drain(..count).collect()
+            };
+            if batch.is_empty() {
+                return;
+            }
+            let results = store(&mut connection, &batch);
+            for (Waiting { done, .. }, result) in batch.into_iter().zip(results) {
+                // Who has asked may be gone.
+                let _ = done.send(result);
+            }
+        }
+    }
+}
+
+/// One result for each put, each on the disk if it is good.
+fn store(connection: &mut Connection, batch: &[Waiting]) -> Vec<Result<MetaView, MetaStoreError>> {
+    let all = |error: MetaStoreError| batch.iter().map(|_| Err(error.clone())).collect();
+    let transaction = match begin(connection) {
+        Ok(transaction) => transaction,
+        Err(error) => return all(error),
+    };
+    match commit(transaction, batch) {
+        Ok(results) => results,
+        // Another one may be why: each for itself.
+        Err(_) if batch.len() > 1 => {
+            let alone = batch.chunks(1);
+            alone.flat_map(|put| store(connection, put)).collect()
+        }
+        Err(error) => all(error),
+    }
+}
+
+/// Puts in one transaction, each as a whole or not at all.
+fn commit(
+    mut transaction: Transaction<'_>,
+    batch: &[Waiting],
+) -> Result<Vec<Result<MetaView, MetaStoreError>>, MetaStoreError> {
+    let mut results = Vec::with_capacity(batch.len());
+    for Waiting { ledger, put, .. } in batch {
+        // Dropped without a commit it is rolled back, as the transaction is.
+        let savepoint = transaction.savepoint()?;
+        let result = write(&savepoint, ledger, put);
+        if result.is_ok() {
+            savepoint.commit()?;
+        } else {
+            drop(savepoint);
+            // After some errors SQLite has ended the transaction by itself.
+            if transaction.is_autocommit() {
+                return result.map(|_| results);
+            }
+        }
+        results.push(result);
+    }
+    transaction.commit()?;
+    Ok(results)
+}
+
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, MetaStoreError> {
+    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+}
+
 fn write(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     ledger: &LedgerId,
     put: &MetaPut,
 ) -> Result<MetaView, MetaStoreError> {
@@ -208,7 +320,7 @@ fn write(
 }
 
 fn metas_after(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     ledger: &LedgerId,
     position: i64,
 ) -> Result<Vec<StoredMeta>, MetaStoreError> {
@@ -238,7 +350,7 @@ fn metas_after(
 }
 
 fn all_keys(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     ledger: &LedgerId,
 ) -> Result<Vec<KeyText>, MetaStoreError> {
     let mut statement =
@@ -331,5 +443,76 @@ mod tests {
         let store = Sqlite::open(&path).unwrap();
         store.check().await.unwrap();
         assert_eq!(entries(&store.after(one, 0).await.unwrap()).len(), 3);
+    }
+
+    /// Puts that wait together share a commit; one that is refused takes none of the others with it.
+    #[tokio::test]
+    async fn one_bad_put_hurts_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&dir.path().join("metas")).unwrap();
+        let ledgers = ["one", "two"].map(|name| LedgerId::new("t", name).unwrap());
+        let batch: Vec<_> = [
+            (0, put("a", &[1, 2], &["zk"])),
+            (0, put("b", &[3, 4], &["zlost"])),
+            (1, put("c", &[5], &[])),
+            (0, put("d", &[6], &[])),
+        ]
+        .into_iter()
+        .map(|(at, put)| (ledgers[at].clone(), put))
+        .collect();
+        let done = |(ledger, put): &(LedgerId, MetaPut)| store.put(ledger.clone(), put.clone());
+        let results = futures_util::future::join_all(batch.iter().map(done)).await;
+        let fresh: Vec<_> = results
+            .iter()
+            .map(|result| result.as_ref().map(entries).map_err(Clone::clone))
+            .collect();
+        assert_eq!(
+            fresh,
+            [
+                Ok(vec![meta(1), meta(2)]),
+                Err(MetaStoreError::Full),
+                Ok(vec![meta(5)]),
+                Ok(vec![meta(6)]),
+            ]
+        );
+        for _ in 0..2 {
+            let one = store.after(ledgers[0].clone(), 0).await.unwrap();
+            assert_eq!(entries(&one), [meta(1), meta(2), meta(6)]);
+            assert_eq!(one.keys.len(), 1);
+            let two = store.after(ledgers[1].clone(), 0).await.unwrap();
+            assert_eq!(entries(&two), [meta(5)]);
+            // And all of it is on the disk.
+            drop(store);
+            store = Sqlite::open(&dir.path().join("metas")).unwrap();
+        }
+    }
+
+    /// Some errors end SQLite's transaction: nothing of it may count, and the others are stored anyway.
+    #[tokio::test]
+    async fn a_lost_transaction_loses_only_the_put_that_lost_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("metas")).unwrap();
+        let trigger = "CREATE TRIGGER lose BEFORE INSERT ON keys WHEN NEW.key = 'zbad'
+                       BEGIN SELECT RAISE(ROLLBACK, 'lost'); END";
+        lock(&store.writes.connection)
+            .execute_batch(trigger)
+            .unwrap();
+        let ledger = LedgerId::new("t", "one").unwrap();
+        let puts = [
+            put("a", &[1], &["zk"]),
+            put("b", &[2], &["zbad"]),
+            put("c", &[3], &[]),
+        ];
+        // They are stored together: the thread that stores them has to wait for this lock.
+        let guard = lock(&store.writes.connection);
+        let puts = puts.map(|put| store.put(ledger.clone(), put));
+        let mut all = std::pin::pin!(futures_util::future::join_all(puts));
+        assert!(all.as_mut().now_or_never().is_none());
+        drop(guard);
+        let results = all.await;
+        assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok());
+        let stored = store.after(ledger, 0).await.unwrap();
+        assert_eq!(entries(&stored), [meta(1), meta(3)]);
+        assert_eq!(stored.keys.len(), 1);
     }
 }
