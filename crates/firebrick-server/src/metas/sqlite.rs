@@ -349,10 +349,7 @@ fn metas_after(
     Ok(metas)
 }
 
-fn all_keys(
-    transaction: &Connection,
-    ledger: &LedgerId,
-) -> Result<Vec<KeyText>, MetaStoreError> {
+fn all_keys(transaction: &Connection, ledger: &LedgerId) -> Result<Vec<KeyText>, MetaStoreError> {
     let mut statement =
         transaction.prepare_cached("SELECT key FROM keys WHERE tenant = ? AND ledger = ?")?;
     let keys = statement.query_map(
