@@ -196,7 +196,7 @@ impl App {
             }
             _ => {}
         }
-        let connection = self.connection(&message.body, &claims, via)?;
+        let connection = self.connection(&message.body, &claims, via).await?;
         via.traffic = connection.traffic.clone();
         let asked = Asked {
             message,
@@ -328,20 +328,31 @@ impl App {
         Ok(name)
     }
 
-    fn connection(
+    /// The connection that a message names. One that asks over HTTP is opened again if nobody knows it
+    /// any more: the server was started anew, has forgotten it, or is another node than before. The
+    /// JavaScript client never would.
+    async fn connection(
         &self,
         body: &Body,
         claims: &Claims,
-        via: &Via,
+        via: &mut Via,
     ) -> Result<Arc<Connection>, Refusal> {
-        let name = body.conn().and_then(|conn| {
-            Some(Conn {
-                req_id: conn.req_id,
-                res_id: conn.res_id?,
-            })
-        });
-        let connection = name.and_then(|name| self.hub.find(&name));
-        let connection = connection.ok_or(Refusal::UnknownConnection)?;
+        let conn = body.conn().ok_or(Refusal::UnknownConnection)?;
+        let (req_id, res_id) = match conn.res_id {
+            Some(res_id) if !res_id.is_empty() => (conn.req_id, res_id),
+            _ => return Err(Refusal::UnknownConnection),
+        };
+        let name = Conn { req_id, res_id };
+        let mut known = self.hub.find(&name);
+        if known.is_none() && via.outbox.is_none() {
+            let again = OpenConn {
+                req_id: name.req_id.clone(),
+                res_id: Some(name.res_id.clone()),
+            };
+            self.open(&again, claims, via).await?;
+            known = self.hub.find(&name);
+        }
+        let connection = known.ok_or(Refusal::UnknownConnection)?;
         if !connection.is_on(via.outbox.as_ref()) || connection.user != claims.user_id {
             return Err(Refusal::UnknownConnection);
         }
