@@ -89,6 +89,9 @@ pub struct Capabilities {
     pub delete: bool,
     /// Has the one pointer that JavaScript reads (`meta/main.json`).
     pub shared_pointer: bool,
+    /// JavaScript clients read here. They need more than Firebrick does: a single head to begin with,
+    /// and every document that their walk of the changes meets.
+    pub javascript: bool,
     /// A removed slot is gone for all. Otherwise [`Gateway::remove_slot`] only leaves it out of the
     /// listings of this gateway.
     pub remove_slots: bool,
@@ -107,6 +110,7 @@ impl Capabilities {
         list: true,
         delete: true,
         shared_pointer: false,
+        javascript: false,
         remove_slots: true,
     };
 }

@@ -13,16 +13,16 @@
 //! - **A meta by JavaScript** has no such field and is a slot of its own, named after the meta. Its writer
 //!   makes a new one at each commit, and the server drops the former without a word. So once many have
 //!   gathered, the connection is opened anew, which brings what there really is.
-//! - **Announcing** publishes the metas of all slots of this gateway. The server drops what the same
-//!   connection published before; that connection, the *writer*, keeps its name (`reqId` and `resId`)
-//!   however often it is opened again. It is acknowledged by `resPutMeta`, which the server sends when the
-//!   metas are stored; the CARs were acknowledged before, one by one. What an announcement without any CAR
+//! - **Announcing** publishes the slot's meta on a connection of the slot's own, the *writer*. Its name
+//!   (`reqId` and `resId`) is made of the slot's, so it is the same in every run, and the server drops
+//!   what it published before. It is acknowledged by `resPutMeta`, which the server sends when the
+//!   meta is stored; the CARs were acknowledged before, one by one. What an announcement without any CAR
 //!   asks for cannot be told: JavaScript would look for the first CAR.
 //! - **Reading** is done by another connection, the *reader*, that is a new one each time. To a new
 //!   one every server sends all metas, even those that mark what was sent; so the answer to its bind
 //!   replaces what was known, and a server that has lost metas is noticed.
-//! - **A slot disappears** only when its writer's connection publishes something else. So a slot of an
-//!   earlier run stays for ever; [`Gateway::remove_slot`] leaves it out of the listings of this gateway.
+//! - **A slot disappears** only when its writer publishes something else. So the slot of a database that
+//!   is gone stays; [`Gateway::remove_slot`] leaves it out of the listings of this gateway.
 //! - **Listing the slots** first makes a round trip: the server sends in order, so everything that was
 //!   there before the call has come by then. It carries a newer token, too, without which the server
 //!   would fall silent at the end of the old one.
@@ -42,16 +42,18 @@
 //! Without `keys=share` keys that arrive are ignored, and what only they open shows as a missing key.
 
 mod entries;
+mod feed;
 mod keys;
 mod link;
+mod network;
 mod refusal;
+mod session;
 mod socket;
 mod token;
 mod web;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -62,7 +64,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use self::keys::Sharing;
-use self::link::{Link, on_network};
+use self::link::Link;
+use self::network::on_network;
 use self::refusal::wrong_answer;
 use self::token::Tokens;
 pub use self::token::{FixedToken, TokenFile, TokenProvider};
@@ -99,9 +102,7 @@ const KEYS: &str = "keys";
 pub struct CloudGateway {
     url: Arc<str>,
     link: Arc<Link>,
-    /// The slots that were announced by this gateway.
-    own: Arc<Mutex<BTreeMap<SlotId, MetaEntry>>>,
-    /// One announcement after the other: each carries all slots.
+    /// One announcement after the other, so that the later one has the greater number.
     announcing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -170,7 +171,6 @@ impl CloudGateway {
         Ok(Self {
             url: text.into(),
             link: Link::new(attach, tokens, Sharing::new(share), env)?,
-            own: Arc::default(),
             announcing: Arc::default(),
         })
     }
@@ -188,10 +188,10 @@ impl CloudGateway {
             Operation::Delete => Verb::Delete,
         };
         let key = cid.to_string();
-        let answer = link.ask(|session| Body::ReqData {
+        let answer = link.ask(|session, conn| Body::ReqData {
             operation,
             kind: DataKind::Data,
-            scope: session.scope(&session.writer, link.name(), verb, store, &key),
+            scope: session.scope(conn, link.name(), verb, store, &key),
         });
         match answer.await? {
             Body::ResData {
@@ -244,28 +244,21 @@ impl CloudGateway {
             slot: slot.clone(),
             wants: announcement.wants,
         };
-        let mut metas = lock(&self.own).clone();
-        metas.insert(slot, MetaEntry::with_note(&event, &note));
-        let sent: Vec<MetaEntry> = metas.values().cloned().collect();
-        let answer = self.link.ask(|session| Body::ReqPutMeta {
-            scope: session.scope(
-                &session.writer,
-                self.link.name(),
-                Verb::Put,
-                Store::Meta,
-                META_KEY,
-            ),
-            meta: MetaSet {
-                metas: sent.clone(),
-                keys: self.link.keys(),
-            },
-        });
+        let meta = MetaEntry::with_note(&event, &note);
+        let answer = self
+            .link
+            .ask_as(Some(&slot), |session, conn| Body::ReqPutMeta {
+                scope: session.scope(conn, self.link.name(), Verb::Put, Store::Meta, META_KEY),
+                meta: MetaSet {
+                    metas: vec![meta.clone()],
+                    keys: self.link.keys(),
+                },
+            });
         match answer.await? {
             Body::ResPutMeta { .. } => {}
             other => return Err(wrong_answer(format!("{} to reqPutMeta", other.kind()))),
         }
-        *lock(&self.own) = metas;
-        lock(&self.link.entries).add(&sent);
+        lock(&self.link.entries).add(&[meta]);
         Ok(())
     }
 
@@ -314,6 +307,8 @@ impl Gateway for CloudGateway {
             list: false,
             delete: can.is_some_and(|can| can.delete),
             shared_pointer: false,
+            // Without the keys they can read nothing.
+            javascript: self.link.sharing.is_allowed(),
             remove_slots: false,
         }
     }
@@ -380,7 +375,6 @@ impl Gateway for CloudGateway {
 
     fn remove_slot<'a>(&'a self, slot: &'a SlotId) -> BoxFuture<'a, GatewayResult<()>> {
         Box::pin(async move {
-            lock(&self.own).remove(slot);
             lock(&self.link.entries).hide(slot);
             Ok(())
         })

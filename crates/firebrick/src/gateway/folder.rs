@@ -286,6 +286,7 @@ impl Gateway for FolderGateway {
             list: true,
             delete: write,
             shared_pointer: true,
+            javascript: true,
             remove_slots: true,
         }
     }

@@ -501,6 +501,7 @@ impl Gateway for MemoryRemote {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             shared_pointer: self.state().pointer.is_some(),
+            javascript: self.state().pointer.is_some(),
             ..Capabilities::FULL
         }
     }

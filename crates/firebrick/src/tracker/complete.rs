@@ -17,7 +17,7 @@ impl Task {
     /// Stages the documents that the walk meets now and that no live CAR has. Whether there were
     /// any; then the CARs are to be listed anew.
     pub(super) async fn complete_walk(&mut self) -> Result<bool> {
-        if !self.gateway.capabilities().shared_pointer || !self.record.compacted_by_others {
+        if !self.gateway.capabilities().javascript || !self.record.compacted_by_others {
             return Ok(false);
         }
         let head = self.ledger.snapshot().head.clone();

@@ -59,11 +59,7 @@ impl Task {
     pub(super) async fn delete_replaced(&mut self, pulled: &Pulled) -> Result<()> {
         let can = self.gateway.capabilities();
         let now = self.shared.env.now();
-        if !can.write
-            || !can.delete
-            || !can.list
-            || can.shared_pointer
-            || now < self.swept + LOOK_EVERY
+        if !can.write || !can.delete || !can.list || can.javascript || now < self.swept + LOOK_EVERY
         {
             return Ok(());
         }

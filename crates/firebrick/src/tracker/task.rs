@@ -366,7 +366,7 @@ impl Task {
     /// Whether something is left to push now.
     fn pin_before_leaving(&self) -> bool {
         self.shared.leaving.load(Ordering::Acquire)
-            && self.gateway.capabilities().shared_pointer
+            && self.gateway.capabilities().javascript
             && self.pin()
     }
 

@@ -27,6 +27,10 @@ impl Sharing {
         }
     }
 
+    pub(super) fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
     /// Connects the keys of the ledger, if they are to be shared; whether they are.
     pub(super) fn connect(&self, exchange: Arc<dyn KeyExchange>) -> bool {
         if self.allowed {

@@ -1,28 +1,30 @@
 //! The connection to the server: opened when it is needed, opened again when it was lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
+use firebrick_core::Cid;
+use firebrick_core::cid::Codec;
 use firebrick_core::cloud::{
     Access, AttachUrl, Auth, Body, Claims, Conn, Gestalt, KeyText, META_KEY, Message, MetaSet,
-    MethodParam, OpenConn, Protocol, Scope, Store, TenantLedger, UrlParam, Verb,
+    OpenConn, Protocol, Store, TenantLedger, Verb,
 };
 use futures_util::future::BoxFuture;
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::entries::Entries;
+use super::feed::Feed;
 use super::keys::Sharing;
+use super::network::Task;
 use super::refusal::{is_lost_connection, judge, wrong_answer};
+use super::session::{EndOnDrop, Session, Transport};
 use super::socket::Socket;
 use super::token::{Token, Tokens};
 use super::web::Web;
 use crate::env::{Env, backoff};
-use crate::gateway::{GatewayError, GatewayErrorKind, GatewayResult};
+use crate::gateway::{GatewayError, GatewayErrorKind, GatewayResult, SlotId};
 use crate::lock::lock;
 
 /// How long an answer may take.
@@ -40,53 +42,6 @@ const UPGRADE: Duration = Duration::from_secs(300);
 /// What the client calls itself where the URL has no name, as JavaScript does.
 const NAME: &str = "toCloud";
 
-/// The threads of the network: whoever calls a gateway may be on any executor or none.
-fn runtime() -> GatewayResult<&'static Handle> {
-    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(2).thread_name("firebrick-cloud");
-        builder.enable_all().build().map_err(|e| e.to_string())
-    });
-    runtime.as_ref().map(Runtime::handle).map_err(|cause| {
-        let text = format!("the system refuses threads for the network: {cause}");
-        GatewayError::new(GatewayErrorKind::Other, text)
-    })
-}
-
-/// Runs a call on the threads of the network. Dropping the future ends the call.
-pub(super) async fn on_network<T: Send + 'static>(
-    call: impl Future<Output = GatewayResult<T>> + Send + 'static,
-) -> GatewayResult<T> {
-    let mut task = Aborting(runtime()?.spawn(call));
-    (&mut task.0).await.unwrap_or_else(|error| {
-        let text = format!("a call to the server ended in the middle: {error}");
-        Err(GatewayError::new(GatewayErrorKind::Other, text))
-    })
-}
-
-struct Aborting<T>(JoinHandle<T>);
-
-impl<T> Drop for Aborting<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A task that ends with its owner.
-pub(super) struct Task {
-    _task: Aborting<()>,
-}
-
-impl Task {
-    /// Only on the threads of the network.
-    pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self {
-            _task: Aborting(tokio::spawn(task)),
-        }
-    }
-}
-
 /// A gateway's side of the server.
 pub(super) struct Link {
     url: AttachUrl,
@@ -100,8 +55,6 @@ pub(super) struct Link {
     pub(super) news: watch::Sender<u64>,
     /// The first ledger that a token selected: another token does not lead elsewhere.
     ledger: OnceLock<TenantLedger>,
-    /// Whose metas replace each other. Kept when the connection is opened again.
-    writer: Mutex<OpenConn>,
     can: Mutex<Option<Can>>,
     session: tokio::sync::Mutex<Sessions>,
     supervisor: OnceLock<Task>,
@@ -120,78 +73,6 @@ struct Sessions {
     failed: Option<(Instant, GatewayError)>,
 }
 
-/// An open connection.
-pub(super) struct Session {
-    transport: Transport,
-    /// Publishes.
-    pub(super) writer: Conn,
-    /// Is told. A new one each time, so that the answer to its bind is everything there is.
-    reader: Conn,
-    ledger: TenantLedger,
-    ended: AtomicBool,
-    /// Where a WebSocket should be, when to try again.
-    until: Option<Instant>,
-}
-
-enum Transport {
-    Socket(Socket),
-    Polling {
-        endpoint: String,
-        tid: String,
-        /// One at a time: asking again says that the last answer has arrived.
-        turn: tokio::sync::Mutex<()>,
-    },
-}
-
-/// Where events go: in order, the first to the bind as the full set.
-struct Feed {
-    link: Weak<Link>,
-    expected: Mutex<Expected>,
-}
-
-#[derive(Default)]
-struct Expected {
-    reader: Option<Conn>,
-    ledger: Option<TenantLedger>,
-    tid: String,
-    bound: Option<tokio::sync::oneshot::Sender<()>>,
-    answered: bool,
-}
-
-impl Feed {
-    /// Takes an event; false if there are too many.
-    fn take(&self, message: &Message) -> bool {
-        let Some(link) = self.link.upgrade() else {
-            return false;
-        };
-        let Body::EventGetMeta { scope, meta, .. } = &message.body else {
-            return true;
-        };
-        let mut expected = lock(&self.expected);
-        let same_ledger = |told: &TenantLedger| {
-            let ours = expected.ledger.as_ref();
-            ours.is_some_and(|ours| (&ours.tenant, &ours.ledger) == (&told.tenant, &told.ledger))
-        };
-        let ours = expected.reader.as_ref() == Some(&scope.conn)
-            && scope.tenant.as_ref().is_none_or(same_ledger);
-        if !ours {
-            tracing::debug!(conn = %scope.conn, "an event for somebody else is left out");
-            return true;
-        }
-        let is_answer = !expected.answered;
-        if is_answer && message.tid != expected.tid {
-            return true;
-        }
-        expected.answered = true;
-        let enough = link.take(meta, is_answer);
-        if let Some(bound) = expected.bound.take() {
-            // Whoever bound may have given up.
-            let _ = bound.send(());
-        }
-        enough
-    }
-}
-
 impl Link {
     pub(super) fn new(
         url: AttachUrl,
@@ -207,10 +88,6 @@ impl Link {
             entries: Mutex::default(),
             news: watch::Sender::new(0),
             ledger: OnceLock::new(),
-            writer: Mutex::new(OpenConn {
-                req_id: random_id(&*env),
-                res_id: None,
-            }),
             can: Mutex::default(),
             session: tokio::sync::Mutex::default(),
             supervisor: OnceLock::new(),
@@ -233,7 +110,7 @@ impl Link {
     }
 
     /// Takes metas and keys that the server sent; false if a fresh look is due.
-    fn take(&self, meta: &MetaSet, is_all: bool) -> bool {
+    pub(super) fn take(&self, meta: &MetaSet, is_all: bool) -> bool {
         self.sharing.receive(&meta.keys);
         let enough = {
             let mut entries = lock(&self.entries);
@@ -335,26 +212,9 @@ impl Link {
             other => return Err(wrong_answer(format!("{} to reqGestalt", other.kind()))),
         };
         self.learn(&gestalt, &token, &ledger);
-        let feed = Arc::new(Feed {
-            link: Arc::downgrade(self),
-            expected: Mutex::default(),
-        });
+        let feed = Arc::new(Feed::new(Arc::downgrade(self)));
         let (transport, until) = self.transport(&gestalt, &feed).await?;
-        let mut session = Session {
-            transport,
-            writer: Conn {
-                req_id: String::new(),
-                res_id: String::new(),
-            },
-            reader: Conn {
-                req_id: String::new(),
-                res_id: String::new(),
-            },
-            ledger,
-            ended: AtomicBool::new(false),
-            until,
-        };
-        session.writer = self.open_writer(&session, &token).await?;
+        let mut session = Session::new(transport, ledger, until);
         let fresh = OpenConn {
             req_id: self.id(),
             res_id: None,
@@ -418,25 +278,31 @@ impl Link {
         Ok((transport, stream.then(|| Instant::now() + UPGRADE)))
     }
 
-    /// Opens the writer's connection, under its old name if it has one.
-    async fn open_writer(&self, session: &Session, token: &Token) -> GatewayResult<Conn> {
-        let known = lock(&self.writer).clone();
-        let again = known.res_id.is_some();
-        let opened = match self.open(session, token, known).await {
-            // A server that does not want the old name gets a new one.
-            Err(error) if again && error.kind() == GatewayErrorKind::Other => {
+    /// The connection that publishes a slot, opened under the slot's own name.
+    async fn writer(&self, session: &Session, token: &Token, slot: &SlotId) -> GatewayResult<Conn> {
+        if let Some(open) = session.writer(slot) {
+            return Ok(open);
+        }
+        let request = self.message(
+            token,
+            Body::ReqOpen {
+                conn: writer_name(&session.ledger, slot),
+            },
+        );
+        let opened = match self.exchange(session, &request).await?.body {
+            // Somebody else's token goes by that name still. Then it is a new one, once.
+            Body::Error(error) if is_lost_connection(&error) => {
                 let fresh = OpenConn {
                     req_id: self.id(),
                     res_id: None,
                 };
                 self.open(session, token, fresh).await?
             }
-            opened => opened?,
+            Body::Error(error) => return Err(self.refused(token, judge(&error))),
+            Body::ResOpen { conn } if !conn.res_id.is_empty() => conn,
+            other => return Err(wrong_answer(format!("{} to reqOpen", other.kind()))),
         };
-        *lock(&self.writer) = OpenConn {
-            req_id: opened.req_id.clone(),
-            res_id: Some(opened.res_id.clone()),
-        };
+        session.keep_writer(slot.clone(), opened.clone());
         Ok(opened)
     }
 
@@ -470,14 +336,7 @@ impl Link {
             }
             Transport::Socket(socket) => socket,
         };
-        let (bound, answered) = tokio::sync::oneshot::channel();
-        *lock(&feed.expected) = Expected {
-            reader: Some(session.reader.clone()),
-            ledger: Some(session.ledger.clone()),
-            tid: request.tid.clone(),
-            bound: Some(bound),
-            answered: false,
-        };
+        let answered = feed.expect(session, &request.tid);
         // The answer is an event; only an error comes as an answer.
         tokio::select! {
             refused = socket.ask(&request) => {
@@ -532,33 +391,52 @@ impl Link {
     /// opened again once.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        make: impl Fn(&Session) -> Body + Send + Sync,
+        make: impl Fn(&Session, &Conn) -> Body + Send + Sync,
+    ) -> GatewayResult<Body> {
+        self.ask_as(None, make).await
+    }
+
+    /// The same on behalf of the connection that publishes a slot.
+    pub(super) async fn ask_as(
+        self: &Arc<Self>,
+        slot: Option<&SlotId>,
+        make: impl Fn(&Session, &Conn) -> Body + Send + Sync,
     ) -> GatewayResult<Body> {
         let mut again = true;
         loop {
             let session = self.session().await?;
-            let (token, _) = self.token().await?;
-            let request = self.message(&token, make(&session));
-            let (error, renew) = match self.exchange(&session, &request).await {
-                Ok(Message {
-                    body: Body::Error(error),
-                    ..
-                }) => {
-                    let judged = self.refused(&token, judge(&error));
-                    let lost = is_lost_connection(&error);
-                    if lost {
-                        session.end();
-                    }
-                    let needs_token = judged.kind() == GatewayErrorKind::NeedsAuth;
-                    (judged, lost || needs_token)
-                }
-                Ok(answer) => return Ok(answer.body),
-                Err(error) => (error, !session.lives()),
+            let error = match self.ask_once(&session, slot, &make).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
+            let renew = !session.lives() || error.kind() == GatewayErrorKind::NeedsAuth;
             if !(again && renew) {
                 return Err(error);
             }
             again = false;
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        session: &Session,
+        slot: Option<&SlotId>,
+        make: impl Fn(&Session, &Conn) -> Body + Send + Sync,
+    ) -> GatewayResult<Body> {
+        let (token, _) = self.token().await?;
+        let conn = match slot {
+            Some(slot) => self.writer(session, &token, slot).await?,
+            None => session.reader.clone(),
+        };
+        let request = self.message(&token, make(session, &conn));
+        match self.exchange(session, &request).await?.body {
+            Body::Error(error) => {
+                if is_lost_connection(&error) {
+                    session.end();
+                }
+                Err(self.refused(&token, judge(&error)))
+            }
+            answer => Ok(answer),
         }
     }
 
@@ -602,71 +480,6 @@ impl Link {
     }
 }
 
-/// Ends a session unless all went well.
-struct EndOnDrop<'a>(Option<&'a Session>);
-
-impl EndOnDrop<'_> {
-    fn dismiss(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.0 {
-            session.end();
-        }
-    }
-}
-
-impl Session {
-    fn lives(&self) -> bool {
-        let closed = match &self.transport {
-            Transport::Socket(socket) => socket.is_closed(),
-            Transport::Polling { .. } => false,
-        };
-        let over = self.until.is_some_and(|until| Instant::now() >= until);
-        !closed && !over && !self.ended.load(Ordering::Acquire)
-    }
-
-    pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
-        if let Transport::Socket(socket) = &self.transport {
-            socket.end();
-        }
-    }
-
-    /// Whether news have to be asked for.
-    pub(super) fn is_polling(&self) -> bool {
-        matches!(self.transport, Transport::Polling { .. })
-    }
-
-    /// Which object, on whose behalf.
-    pub(super) fn scope(
-        &self,
-        conn: &Conn,
-        name: &str,
-        method: Verb,
-        store: Store,
-        key: &str,
-    ) -> Scope {
-        let TenantLedger { tenant, ledger, .. } = &self.ledger;
-        Scope {
-            conn: conn.clone(),
-            tenant: Some(self.ledger.clone()),
-            method: MethodParam { method, store },
-            url: UrlParam {
-                key: key.into(),
-                store: Some(store.as_str().into()),
-                tenant: Some(tenant.clone()),
-                ledger: Some(ledger.clone()),
-                name: Some(name.into()),
-                ..UrlParam::default()
-            },
-        }
-    }
-}
-
 /// Keeps the connection open, or the polls going, as long as the gateway is there.
 fn supervise(link: Weak<Link>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -707,6 +520,19 @@ fn supervise(link: Weak<Link>) -> BoxFuture<'static, ()> {
             }
         }
     })
+}
+
+/// What the connection that publishes a slot is called: the same in every run, so that what it publishes
+/// takes the place of what it published before. Another ledger's is another one.
+fn writer_name(ledger: &TenantLedger, slot: &SlotId) -> OpenConn {
+    let text = format!("{}\0{}\0{slot}", ledger.tenant, ledger.ledger);
+    let digest = Cid::of(Codec::Raw, text.as_bytes());
+    let name = BASE32_NOPAD.encode(digest.digest()).to_ascii_lowercase();
+    let (req_id, res_id) = name.split_at(name.len() / 2);
+    OpenConn {
+        req_id: format!("z{req_id}"),
+        res_id: Some(format!("z{res_id}")),
+    }
 }
 
 /// A name for one request or connection.

@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::link::{ANSWER, Task};
+use super::link::ANSWER;
+use super::network::Task;
 use super::refusal::wrong_answer;
 use crate::gateway::{GatewayError, GatewayErrorKind, GatewayResult};
 use crate::lock::lock;

@@ -163,6 +163,7 @@ impl<G: Gateway + ?Sized> Gateway for Faulty<G> {
             list: can.list && limits.list,
             delete: can.delete && limits.delete,
             shared_pointer: can.shared_pointer && limits.shared_pointer,
+            javascript: can.javascript && limits.javascript,
             remove_slots: can.remove_slots && limits.remove_slots,
         }
     }

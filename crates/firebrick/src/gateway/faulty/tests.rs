@@ -286,6 +286,7 @@ fn limits_hide_capabilities() {
         list: false,
         delete: false,
         shared_pointer: false,
+        javascript: false,
         remove_slots: false,
     };
     world.faulty.set_limits(Some(none));
