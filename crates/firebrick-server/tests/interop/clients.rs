@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::site::{Site, converge, del, put};
+use crate::site::{Site, assert_not_ready, converge, del, put, put_file};
 
 async fn two_clients_online(websockets: bool) {
     let site = Site::new(websockets).await;
@@ -75,13 +75,7 @@ async fn offline(websockets: bool) {
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "both", 1);
     converge(&mut [&mut a, &mut b], &[("both", 1)]);
-    b.ask(&json!({"op": "idle"}));
-    if websockets {
-        b.close();
-    } else {
-        // Closing fails in the client while it polls ("Controller is already closed").
-        drop(b);
-    }
+    site.leave(b);
     let mut b = site.client("b");
     put(&mut b, "b", 2);
     b.ask(&json!({"op": "idle"}));
@@ -110,11 +104,12 @@ async fn offline_edits_and_reattach_over_http_alone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn a_restart_of_the_server() {
-    let site = Site::new(true).await;
+    let mut site = Site::new(true).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "before", 1);
     converge(&mut [&mut a, &mut b], &[("before", 1)]);
-    let site = site.restart().await;
+    site.stop().await;
+    site.start().await;
     put(&mut a, "after", 2);
     a.ask(&json!({"op": "idle"}));
     put(&mut b, "late", 3);
@@ -129,4 +124,17 @@ async fn a_restart_of_the_server() {
     converge(&mut [&mut a, &mut b], &all);
     let mut c = site.attached("c");
     converge(&mut [&mut c], &all);
+}
+
+/// The client neither uploads files nor fetches them; of a file of another client there is only the entry.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn a_file_stays_where_it_was_put() {
+    let site = Site::new(true).await;
+    let (mut a, mut b) = (site.attached("a"), site.attached("b"));
+    put_file(&mut a, "theirs");
+    converge(&mut [&mut a, &mut b], &[("theirs", 2)]);
+    let doc = b.ask(&json!({"op": "get", "id": "theirs"}));
+    assert!(doc["_files"]["a.txt"].is_object(), "{doc}");
+    assert_not_ready(&mut b, "theirs", "a.txt");
 }

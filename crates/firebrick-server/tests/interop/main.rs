@@ -9,9 +9,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;
+#[path = "../../../firebrick/tests/interop/compare.rs"]
+#[expect(dead_code, reason = "shared with the library's tests")]
+mod compare;
 mod mixed;
 #[path = "../../../firebrick/tests/interop/peer.rs"]
 #[expect(dead_code, reason = "shared with the library's tests")]
 mod peer;
 mod refusals;
 mod site;
+mod team;

@@ -1,98 +1,215 @@
 //! JavaScript and Firebrick clients on one ledger. Both give their keys to the server, as JavaScript does.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-use firebrick::gateway::{CloudGateway, FixedToken};
-use firebrick::{Attachment, Database, Document, Remote};
 use firebrick_core::cloud::Access;
 use serde_json::json;
 
-use crate::peer::OpenPeer;
-use crate::site::{Site, converge, del, put};
+use crate::site::{assert_not_ready, del, put, put_file};
+use crate::team::{Team, write};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn attach(site: &Site, db: &Database) -> Attachment {
-    let url = format!("{}&keys=share", site.server.attach_url());
-    let token = FixedToken::new(site.token(db.name(), Access::Write, 3600));
-    let gateway = CloudGateway::new(&url, token).unwrap();
-    db.attach(Remote::gateway(Arc::new(gateway))).unwrap()
-}
-
-async fn write(db: &Database, id: &str, n: i64) {
-    let document = Document::new().with("_id", id).with("n", n);
-    db.put(&document).await.unwrap();
-}
-
-async fn docs(db: &Database) -> BTreeMap<String, i64> {
-    let rows = db.all_docs().collect::<Document>().await.unwrap();
-    let n = |doc: Document| doc.to_json()["n"].as_i64().unwrap();
-    rows.into_iter()
-        .map(|row| (row.id, row.doc.map(n).unwrap()))
-        .collect()
-}
-
-/// Waits until all have these documents.
-async fn all_have(databases: &[&Database], clients: &mut [&mut OpenPeer], wanted: &[(&str, i64)]) {
-    let map: BTreeMap<String, i64> = wanted
-        .iter()
-        .map(|(id, n)| ((*id).to_owned(), *n))
-        .collect();
-    for db in databases {
-        let there = tokio::time::timeout(PATIENCE, async {
-            while docs(db).await != map {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+/// Once over WebSockets, once over HTTP alone.
+macro_rules! over_both {
+    ($($test:ident)*) => {$(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn over_websockets() {
+                super::$test(true).await;
             }
-        });
-        if there.await.is_err() {
-            let states: Vec<_> = db.attachments().iter().map(Attachment::status).collect();
-            panic!("{} has {:?}: {states:#?}", db.name(), docs(db).await);
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn over_http_alone() {
+                super::$test(false).await;
+            }
+        }
+    )*};
+}
+
+over_both!(online at_the_same_time offline_and_back files a_restart refused compactions);
+
+/// Live in both directions: changes of the other's documents, deletions, newcomers of both kinds.
+async fn online(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let js = team.client("js");
+    let db = team.database("rust").await;
+    put(team.js(js), "by-js", 1);
+    write(team.db(db), "before", 2).await;
+    team.all_have(&[("before", 2), ("by-js", 1)]).await;
+    write(team.db(db), "by-js", 10).await;
+    team.all_have(&[("before", 2), ("by-js", 10)]).await;
+    put(team.js(js), "before", 20);
+    team.all_have(&[("before", 20), ("by-js", 10)]).await;
+    team.db(db).delete("before").await.unwrap();
+    put(team.js(js), "more", 3);
+    team.all_have(&[("by-js", 10), ("more", 3)]).await;
+    del(team.js(js), "more");
+    team.all_have(&[("by-js", 10)]).await;
+
+    let late = team.database("late").await;
+    let late_js = team.client("late-js");
+    write(team.db(late), "late", 4).await;
+    put(team.js(late_js), "late-js", 5);
+    team.all_have(&[("by-js", 10), ("late", 4), ("late-js", 5)])
+        .await;
+    team.ends_alike().await;
+}
+
+/// Writes that meet: nothing is lost, whoever wins.
+async fn at_the_same_time(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let js = [
+        team.client("js-1"),
+        team.client("js-2"),
+        team.client("js-3"),
+    ];
+    let db = [team.database("db-1").await, team.database("db-2").await];
+    let mut all = Vec::new();
+    for round in 0..4 {
+        for (who, &js) in js.iter().enumerate() {
+            let (id, n) = (format!("js-{who}-{round}"), 10 * round + who as i64);
+            put(team.js(js), &id, n);
+            all.push((id, n));
+        }
+        for (who, &db) in db.iter().enumerate() {
+            let (id, n) = (format!("db-{who}-{round}"), 100 + 10 * round + who as i64);
+            write(team.db(db), &id, n).await;
+            all.push((id, n));
         }
     }
-    tokio::task::block_in_place(|| converge(clients, wanted));
+    let all: Vec<(&str, i64)> = all.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+    team.all_have(&all).await;
+    team.client("late-js");
+    team.database("late").await;
+    team.all_have(&all).await;
+    team.ends_alike().await;
 }
 
-async fn online(websockets: bool) {
-    let site = Site::new(websockets).await;
-    let mut js = site.attached("js");
-    put(&mut js, "by-js", 1);
-    let db = Database::memory("rust").await.unwrap();
-    write(&db, "before", 2).await;
-    attach(&site, &db).await;
-    all_have(&[&db], &mut [&mut js], &[("before", 2), ("by-js", 1)]).await;
+/// What was written while nobody was attached goes out with the next attach, and one of two versions of a
+/// document wins everywhere.
+async fn offline_and_back(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let (js, stays) = (team.client("js"), team.client("stays"));
+    let db = team.database("rust").await;
+    write(team.db(db), "shared", 1).await;
+    write(team.db(db), "kept", 2).await;
+    team.all_have(&[("kept", 2), ("shared", 1)]).await;
 
-    // Live in both directions, changes of the other's documents and deletions too.
-    write(&db, "by-js", 10).await;
-    all_have(&[&db], &mut [&mut js], &[("before", 2), ("by-js", 10)]).await;
-    put(&mut js, "before", 20);
-    all_have(&[&db], &mut [&mut js], &[("before", 20), ("by-js", 10)]).await;
-    db.delete("before").await.unwrap();
-    put(&mut js, "more", 3);
-    all_have(&[&db], &mut [&mut js], &[("by-js", 10), ("more", 3)]).await;
-    del(&mut js, "more");
-    all_have(&[&db], &mut [&mut js], &[("by-js", 10)]).await;
+    team.leave_js(js);
+    team.leave_db(db).await;
+    let mut alone = team.offline_js("js");
+    put(&mut alone, "shared", 10);
+    put(&mut alone, "js-alone", 3);
+    alone.ask(&json!({"op": "idle"}));
+    alone.close();
+    let alone = team.offline_db("rust").await;
+    write(&alone, "shared", 20).await;
+    write(&alone, "rust-alone", 4).await;
+    alone.delete("kept").await.unwrap();
+    alone.close().await.unwrap();
+    put(team.js(stays), "meanwhile", 5);
 
-    // Newcomers of both kinds.
-    let mut late_js = site.attached("late-js");
-    let late = Database::memory("late").await.unwrap();
-    attach(&site, &late).await;
-    write(&late, "late", 4).await;
-    put(&mut late_js, "late-js", 5);
-    let all = [("by-js", 10), ("late", 4), ("late-js", 5)];
-    all_have(&[&db, &late], &mut [&mut js, &mut late_js], &all).await;
-    late_js.ask(&json!({"op": "idle"}));
+    team.client("js");
+    let db = team.database("rust").await;
+    let winner = team.value_of("shared", db, &[10, 20]).await;
+    team.all_have(&[
+        ("js-alone", 3),
+        ("meanwhile", 5),
+        ("rust-alone", 4),
+        ("shared", winner),
+    ])
+    .await;
+    team.ends_alike().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn both_kinds_online() {
-    online(true).await;
+/// Firebrick's files travel between its databases. JavaScript sends none and fetches none
+/// (`clients::a_file_stays_where_it_was_put`): with it, the document comes, and reading the file says that
+/// it is not there.
+async fn files(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let js = team.client("js");
+    let (db, other) = (team.database("rust").await, team.database("other").await);
+    let content: Vec<u8> = (0..70_000u32).map(|n| (n ^ (n >> 7)) as u8).collect();
+    team.put_file(db, "ours", "ours.bin", &content).await;
+    put_file(team.js(js), "theirs");
+    team.all_have(&[("ours", 1), ("theirs", 2)]).await;
+    assert_eq!(team.file(other, "ours", "ours.bin").await.unwrap(), content);
+    let missing = team.file(db, "theirs", "a.txt").await.unwrap_err();
+    assert!(missing.contains("theirs"), "{missing}");
+    assert_not_ready(team.js(js), "ours", "ours.bin");
+    // Its own it reads.
+    let own = json!({"op": "file", "id": "theirs", "name": "a.txt"});
+    assert_eq!(team.js(js).ask(&own)["length"], 13);
+    team.ends_alike().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn both_kinds_online_over_http_alone() {
-    online(false).await;
+/// Firebrick reconnects by itself, JavaScript with its next write.
+async fn a_restart(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let (a, b) = (team.client("js-a"), team.client("js-b"));
+    let db = team.database("rust").await;
+    put(team.js(a), "before", 1);
+    team.all_have(&[("before", 1)]).await;
+    team.stop().await;
+    write(team.db(db), "meanwhile", 2).await;
+    team.start().await;
+    put(team.js(a), "after-a", 3);
+    put(team.js(b), "after-b", 4);
+    let all = [
+        ("after-a", 3),
+        ("after-b", 4),
+        ("before", 1),
+        ("meanwhile", 2),
+    ];
+    team.all_have(&all).await;
+    // And live again.
+    write(team.db(db), "before", 10).await;
+    del(team.js(b), "after-a");
+    team.all_have(&[("after-b", 4), ("before", 10), ("meanwhile", 2)])
+        .await;
+    team.ends_alike().await;
+}
+
+/// Who has no valid token, or none that may write, changes nothing for the others.
+async fn refused(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let js = team.client("js");
+    let db = team.database("rust").await;
+    write(team.db(db), "ours", 1).await;
+    let expired = team.token_of("old", Access::Write, 0);
+    let outsider = team.outsider("outsider", &expired).await;
+    write(&outsider, "never", 7).await;
+    let reader = team.token_of("reader", Access::Read, 3600);
+    let reader = team.outsider("reader", &reader).await;
+    write(&reader, "mine", 8).await;
+    put(team.js(js), "theirs", 2);
+    team.all_have(&[("ours", 1), ("theirs", 2)]).await;
+    team.has(&reader, &[("mine", 8), ("ours", 1), ("theirs", 2)])
+        .await;
+    team.has(&outsider, &[("never", 7)]).await;
+    team.ends_alike().await;
+}
+
+/// Compactions of both kinds, with writers of both kinds before, after and elsewhere.
+async fn compactions(websockets: bool) {
+    let mut team = Team::new(websockets).await;
+    let (js, other) = (team.client("js"), team.client("other"));
+    let db = team.database("rust").await;
+    for n in 0..3 {
+        write(team.db(db), "rust", n).await;
+        put(team.js(js), "js", 10 + n);
+    }
+    team.all_have(&[("js", 12), ("rust", 2)]).await;
+    team.js(js).ask(&json!({"op": "compact"}));
+    put(team.js(js), "after-js", 1);
+    team.all_have(&[("after-js", 1), ("js", 12), ("rust", 2)])
+        .await;
+    team.db(db).compact().run().await.unwrap();
+    write(team.db(db), "js", 20).await;
+    put(team.js(other), "rust", 30);
+    let all = [("after-js", 1), ("js", 20), ("rust", 30)];
+    team.all_have(&all).await;
+    team.client("late-js");
+    team.database("late").await;
+    team.all_have(&all).await;
+    team.ends_alike().await;
 }

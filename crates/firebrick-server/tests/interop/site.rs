@@ -1,6 +1,7 @@
 //! A server, and JavaScript clients in directories of their own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use firebrick_core::cloud::{Access, Claims};
@@ -12,32 +13,48 @@ use crate::peer::{OpenPeer, Peer};
 
 pub(crate) struct Site {
     dir: TempDir,
-    pub(crate) server: Server,
+    server: Option<Server>,
+    address: SocketAddr,
+    url: String,
     websockets: bool,
 }
 
 impl Site {
     pub(crate) async fn new(websockets: bool) -> Site {
-        let dir = TempDir::with_prefix("firebrick-interop-").unwrap();
-        let mut config = Config::new(dir.path().join("server"));
-        config.listen = ([127, 0, 0, 1], 0).into();
-        config.websockets = websockets;
-        let server = Server::start(config).await.unwrap();
-        Site {
-            dir,
-            server,
+        let mut site = Site {
+            dir: TempDir::with_prefix("firebrick-interop-").unwrap(),
+            server: None,
+            address: ([127, 0, 0, 1], 0).into(),
+            url: String::new(),
             websockets,
-        }
+        };
+        site.start().await;
+        site
     }
 
-    /// Ends the server and starts it again at the same address.
-    pub(crate) async fn restart(self) -> Site {
-        let mut config = Config::new(self.dir.path().join("server"));
-        config.listen = self.server.local_addr();
+    pub(crate) async fn stop(&mut self) {
+        self.server.take().expect("runs").shutdown().await;
+    }
+
+    /// Starts the server, at the same address as before.
+    pub(crate) async fn start(&mut self) {
+        let mut config = Config::new(self.data());
+        config.listen = self.address;
         config.websockets = self.websockets;
-        self.server.shutdown().await;
         let server = Server::start(config).await.unwrap();
-        Site { server, ..self }
+        self.address = server.local_addr();
+        self.url = server.attach_url().to_string();
+        self.server = Some(server);
+    }
+
+    /// What clients attach to.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The directory of a client.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -51,17 +68,33 @@ impl Site {
             "2026-01-01T00:00:00.000Z",
         );
         let claims = claims.grant("tenant", "ledger", access);
-        self.server.mint(claims, seconds).unwrap()
+        self.server
+            .as_ref()
+            .expect("runs")
+            .mint(claims, seconds)
+            .unwrap()
     }
 
     /// A client with a directory, keys and a database of its own.
     pub(crate) fn client(&self, name: &str) -> OpenPeer {
-        Peer::new(&self.dir.path().join(name), name).open()
+        self.peer(name).open()
+    }
+
+    pub(crate) fn peer(&self, name: &str) -> Peer {
+        Peer::new(&self.place(name), name)
+    }
+
+    /// The client ends once it has written what it has to.
+    pub(crate) fn leave(&self, mut client: OpenPeer) {
+        client.ask(&json!({"op": "idle"}));
+        if self.websockets {
+            client.close();
+        }
+        // Without a WebSocket closing fails in the client ("Controller is already closed"): it is killed.
     }
 
     pub(crate) fn attach_request(&self, token: &str) -> Value {
-        let url = self.server.attach_url().to_string();
-        json!({"op": "attachCloud", "url": url, "token": token})
+        json!({"op": "attachCloud", "url": self.url, "token": token})
     }
 
     /// The client attaches with a good token.
@@ -83,6 +116,19 @@ impl Site {
 
 pub(crate) fn put(client: &mut OpenPeer, id: &str, n: i64) {
     client.ask(&json!({"op": "put", "doc": {"_id": id, "n": n}}));
+}
+
+/// A document with a file of 13 bytes.
+pub(crate) fn put_file(client: &mut OpenPeer, id: &str) {
+    let file = json!({"$file": {"text": "by JavaScript", "name": "a.txt", "type": "text/plain"}});
+    client.ask(&json!({"op": "put", "doc": {"_id": id, "n": 2, "_files": {"a.txt": file}}}));
+}
+
+/// The client has the entry of a file, and not the file.
+pub(crate) fn assert_not_ready(client: &mut OpenPeer, id: &str, name: &str) {
+    let answer = client.answer(&json!({"op": "file", "id": id, "name": name}));
+    let error = answer["error"].as_str().unwrap_or_default();
+    assert!(error.contains("car not ready"), "{answer}");
 }
 
 pub(crate) fn del(client: &mut OpenPeer, id: &str) {

@@ -38,6 +38,11 @@ pub(crate) fn keys_of(rows: &Value) -> Vec<&str> {
 
 /// Opens the ledger with the client and compares every answer with the database's.
 pub(crate) async fn same(peer: &Peer, db: &Database) {
+    compare(|questions| peer.run(questions), db).await;
+}
+
+/// Compares every answer that `ask` gets with the database's.
+pub(crate) async fn compare(ask: impl FnOnce(&[Value]) -> Vec<Value>, db: &Database) {
     let documents = documents(db).await;
     let alive: Vec<&str> = documents
         .iter()
@@ -46,7 +51,7 @@ pub(crate) async fn same(peer: &Peer, db: &Database) {
         .collect();
     // It reads each document anew, some 200 in a second, so many rows come without them.
     let include = documents.len() <= GETS;
-    let [state, all, gets, changes, by_field, by_map] = <[Value; 6]>::try_from(peer.run(&[
+    let [state, all, gets, changes, by_field, by_map] = <[Value; 6]>::try_from(ask(&[
         json!({"op": "state"}),
         json!({"op": "allDocs", "includeDeleted": true}),
         json!({"op": "gets", "ids": documents.keys().take(GETS).collect::<Vec<_>>()}),

@@ -106,12 +106,17 @@ pub(crate) struct OpenPeer {
 
 impl OpenPeer {
     pub(crate) fn ask(&mut self, operation: &Value) -> Value {
+        value_of(&self.answer(operation))
+    }
+
+    /// The answer as it is; it may be an error.
+    pub(crate) fn answer(&mut self, operation: &Value) -> Value {
         block_in_place(|| {
             let stdin = self.stdin.as_mut().expect("open");
             writeln!(stdin, "{operation}").expect("takes the request");
             let mut line = String::new();
             self.stdout.read_line(&mut line).expect("answers");
-            value_of(&serde_json::from_str(&line).expect("a JSON line"))
+            serde_json::from_str(&line).expect("a JSON line")
         })
     }
 
