@@ -21,7 +21,8 @@ pub struct Config {
     /// Public keys that tokens are checked with. Without these and without [`jwks_url`](Self::jwks_url)
     /// the server makes a pair and keeps it in the data directory.
     pub keys: Vec<KeySource>,
-    /// A URL of public keys, fetched again every half an hour and when a token has an unknown key.
+    /// A URL of public keys, fetched again now and then ([`Limits::keys_age`]) and when a token has an
+    /// unknown key.
     pub jwks_url: Option<String>,
     /// Only tokens of this issuer.
     pub issuer: Option<String>,
@@ -78,6 +79,10 @@ pub struct Limits {
     pub ledger_metrics: usize,
     /// How long requests that have begun may go on at the end.
     pub drain: Duration,
+    /// After which time the public keys of a URL are fetched again.
+    pub keys_age: Duration,
+    /// They are not fetched more often than this, however many tokens with unknown keys come along.
+    pub keys_pause: Duration,
 }
 
 impl Default for Limits {
@@ -98,6 +103,8 @@ impl Default for Limits {
             ping: Duration::from_secs(30),
             ledger_metrics: 50,
             drain: Duration::from_secs(10),
+            keys_age: Duration::from_secs(30 * 60),
+            keys_pause: Duration::from_secs(10),
         }
     }
 }

@@ -66,7 +66,8 @@ pub struct Verifier {
 
 impl Verifier {
     pub(crate) fn new(config: &Config, fixed: Vec<PublicKey>) -> Result<Self, ServerError> {
-        let jwks = config.jwks_url.as_deref().map(Jwks::new).transpose()?;
+        let jwks = config.jwks_url.as_deref();
+        let jwks = jwks.map(|url| Jwks::new(url, &config.limits)).transpose()?;
         Ok(Self {
             fixed,
             jwks,

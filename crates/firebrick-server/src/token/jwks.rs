@@ -5,12 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use super::PublicKey;
-use crate::ServerError;
+use crate::{Limits, ServerError};
 
-/// After which time the keys are fetched again.
-const AGE: Duration = Duration::from_secs(30 * 60);
-/// Not more often than this, however many unknown keys come along.
-const PAUSE: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_LEN: usize = 1 << 20;
 
@@ -18,11 +14,13 @@ const MAX_LEN: usize = 1 << 20;
 pub(super) struct Jwks {
     url: String,
     client: reqwest::Client,
+    age: Duration,
+    pause: Duration,
     last: Mutex<Option<Instant>>,
 }
 
 impl Jwks {
-    pub(super) fn new(url: &str) -> Result<Self, ServerError> {
+    pub(super) fn new(url: &str, limits: &Limits) -> Result<Self, ServerError> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()
@@ -33,6 +31,8 @@ impl Jwks {
         Ok(Self {
             url: url.into(),
             client,
+            age: limits.keys_age,
+            pause: limits.keys_pause,
             last: Mutex::new(None),
         })
     }
@@ -45,7 +45,7 @@ impl Jwks {
         } else {
             self.last.try_lock().ok()?
         };
-        let age = if missing { PAUSE } else { AGE };
+        let age = if missing { self.pause } else { self.age };
         if last.is_some_and(|last| last.elapsed() < age) {
             return None;
         }

@@ -61,6 +61,10 @@ impl Bed {
         *self.server.lock().unwrap() = Some(server);
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("fpcloud://{}?protocol=ws", self.address)
     }

@@ -1,8 +1,19 @@
 //! Databases that sync over the server.
 
-use firebrick::{Document, State};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bed::{Bed, converge, count, wait, write};
+use bytes::Bytes;
+use firebrick::gateway::{Announcement, CloudGateway, FixedToken, Gateway as _};
+use firebrick::{Document, State};
+use firebrick_core::Cid;
+use firebrick_core::cid::Codec;
+use firebrick_core::meta::MetaEvent;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bed::{Bed, attach, converge, count, wait, write};
 
 async fn online(bed: Bed) {
     let mut databases = Vec::new();
@@ -67,7 +78,6 @@ async fn restart(bed: Bed) {
     converge(&databases, 6).await;
     // Each connection goes on with its old name, so nothing of before is left beside it.
     let metas = bed.gateway();
-    use firebrick::gateway::Gateway as _;
     assert_eq!(metas.slots().await.unwrap().len(), 2);
 }
 
@@ -124,4 +134,96 @@ async fn files_travel() {
     converge(&[a, b.clone()], 1).await;
     let file = b.files("with-file").get("data.bin").await.unwrap().unwrap();
     assert_eq!(file.bytes().await.unwrap(), content);
+}
+
+/// The slot of a writer that is gone is removed for all, by whoever has said something itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_of_the_past_are_removed() {
+    let bed = Bed::new().await;
+    let slot = |digit: char| digit.to_string().repeat(32);
+    let car = Cid::of(Codec::Car, b"car");
+    let say = |number: u8| {
+        let event = MetaEvent {
+            cars: vec![car, Cid::of(Codec::Car, &[number])],
+            parents: Vec::new(),
+        };
+        Announcement::new(event.to_main_json())
+    };
+    let (gone, stays) = (bed.gateway(), bed.gateway());
+    for (n, digit) in (0..).zip(['a', 'b', 'c']) {
+        gone.announce(&slot(digit), &say(n)).await.unwrap();
+    }
+    drop(gone);
+    let names = async || -> Vec<_> {
+        let slots = bed.gateway().slots().await.unwrap().into_iter();
+        slots.map(|(slot, _)| slot).collect()
+    };
+    // Whoever has said nothing only looks away.
+    stays.prepare().await.unwrap();
+    stays.remove_slot(&slot('a')).await.unwrap();
+    assert_eq!(names().await.len(), 3);
+    for n in 0..4u8 {
+        let bytes = Bytes::copy_from_slice(&[n]);
+        stays
+            .put_car(&Cid::of(Codec::Car, &[n]), bytes)
+            .await
+            .unwrap();
+    }
+    stays
+        .put_car(&car, Bytes::from_static(b"car"))
+        .await
+        .unwrap();
+    stays.announce(&slot('d'), &say(3)).await.unwrap();
+    stays.remove_slot(&slot('a')).await.unwrap();
+    stays.remove_slot(&slot('b')).await.unwrap();
+    assert_eq!(names().await, [slot('c'), slot('d')]);
+    // Never its own: there would be nothing left to find its CARs by.
+    stays.remove_slot(&slot('d')).await.unwrap();
+    assert_eq!(names().await, [slot('c'), slot('d')]);
+    stays.announce(&slot('d'), &say(2)).await.unwrap();
+    assert_eq!(names().await, [slot('c'), slot('d')]);
+}
+
+/// A proxy on the way refuses WebSockets: the server is asked over HTTP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_websocket_can_be_opened() {
+    let bed = Bed::new().await;
+    let (address, refused) = without_websockets(bed.address()).await;
+    let databases = [bed.open("behind").await, bed.open("before").await];
+    let url = format!("fpcloud://{address}?protocol=ws");
+    let behind = CloudGateway::new(&url, FixedToken::new(bed.token())).unwrap();
+    attach(&databases[0], behind);
+    bed.attach(&databases[1]);
+    for db in &databases {
+        write(db, "x", 2).await;
+    }
+    converge(&databases, 4).await;
+    assert!(refused.load(Ordering::Relaxed) > 0);
+}
+
+/// Passes requests on, except those for a WebSocket.
+async fn without_websockets(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = refused.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut first = [0; 7];
+                client.peek(&mut first).await.unwrap();
+                if first == *b"GET /ws" {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+                    client.write_all(answer).await.unwrap();
+                    return;
+                }
+                let mut server = TcpStream::connect(to).await.unwrap();
+                // Whoever goes first ends the other.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, refused)
 }

@@ -6,7 +6,7 @@ use firebrick::gateway::{CloudGateway, FixedToken, Gateway, GatewayErrorKind, To
 use firebrick::{Database, State};
 use firebrick_core::cloud::Access;
 
-use crate::bed::{Bed, attach, converge, wait, write};
+use crate::bed::{Bed, PATIENCE, attach, converge, wait, write};
 
 fn needs_auth(state: &State) -> bool {
     matches!(state, State::NeedsAuth { .. })
@@ -55,6 +55,31 @@ async fn a_token_that_the_server_refuses_is_renewed() {
 #[tokio::test]
 async fn a_token_that_is_none_is_renewed() {
     renewed(Bed::new().await, "no token\n".into(), "is none").await;
+}
+
+/// A token that ends while the connection is open is noticed, and everything goes on with the next one.
+#[tokio::test]
+async fn a_token_ends_while_connected() {
+    let bed = Bed::new().await;
+    let token = Arc::new(Mutex::new(bed.token_for("ten", Access::Write, 2)));
+    let db = bed.open("db").await;
+    let attachment = attach(&db, changing(&bed, &token));
+    write(&db, "first", 1).await;
+    converge(std::slice::from_ref(&db), 1).await;
+    let mut written = 1;
+    let noticed = tokio::time::timeout(PATIENCE, async {
+        while !needs_auth(&attachment.status().state) {
+            write(&db, &format!("more-{written}"), 1).await;
+            written += 1;
+            // Up to date again, or not any more.
+            let _ = attachment.synced_within(PATIENCE).await;
+        }
+    });
+    noticed.await.unwrap();
+    *token.lock().unwrap() = bed.token();
+    let other = bed.open("other").await;
+    bed.attach(&other);
+    converge(&[db, other], written).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Who may do what.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use data_encoding::BASE64URL_NOPAD;
 use firebrick_core::cloud::{
     Access, Auth, Body, Gestalt, META_KEY, Message, Operation, Store, Verb,
@@ -121,6 +124,44 @@ async fn keys_from_outside() {
         let refused = place.server.mint(mine(), 3600);
         assert!(matches!(refused, Err(ServerError::NoSigningKey)));
     }
+}
+
+/// The issuer changes its key: tokens of the new one are let in at once, those of the old one no more.
+#[tokio::test]
+async fn keys_change_at_their_url() {
+    let (old, new) = (
+        SigningKey::generate().unwrap(),
+        SigningKey::generate().unwrap(),
+    );
+    let set = |key: &SigningKey| format!(r#"{{"keys":[{}]}}"#, key.public_jwk());
+    let keys = Arc::new(Mutex::new(set(&old)));
+    let served = keys.clone();
+    let router = axum::Router::new().route(
+        "/jwks",
+        axum::routing::get(async move || served.lock().unwrap().clone()),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let place = Place::with(|config| {
+        config.jwks_url = Some(url);
+        config.limits.keys_pause = Duration::ZERO;
+    })
+    .await;
+    let token = |key: &SigningKey| {
+        let claims = claims("a", &[("ten", "led", Access::Write)]);
+        mint(key, claims, 3600).unwrap()
+    };
+    let (of_old, of_new) = (token(&old), token(&new));
+    assert_eq!(gestalt(&place, &of_old).await.0, 200);
+    assert_eq!(gestalt(&place, &of_new).await.0, 500);
+    *keys.lock().unwrap() = set(&new);
+    assert_eq!(gestalt(&place, &of_new).await.0, 200);
+    assert_eq!(gestalt(&place, &of_old).await.0, 500);
+    // Nothing that can be read at the URL: the keys of before are good.
+    *keys.lock().unwrap() = "gone".into();
+    assert_eq!(gestalt(&place, &of_old).await.0, 500);
+    assert_eq!(gestalt(&place, &of_new).await.0, 200);
 }
 
 /// Each refusal says why, leaves the connection usable, and names it only where a bind was refused.

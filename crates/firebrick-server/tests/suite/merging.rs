@@ -1,8 +1,6 @@
 //! What becomes of metas: who gets which, and which stay.
 
-use firebrick_core::cloud::{
-    Access, Auth, Body, Conn, META_KEY, Message, MetaSet, OpenConn, Store, Verb,
-};
+use firebrick_core::cloud::{Access, Auth, Body, Conn, META_KEY, MetaSet, OpenConn, Store, Verb};
 
 use crate::support::{Client, Place, key, names, scope};
 
@@ -203,14 +201,7 @@ async fn polling() {
             res_id: None,
         },
     };
-    let put = async |tid: &str, user: &str, body: Body| -> Body {
-        let message = Message::new(tid, Auth::token(place.writer(user)), body);
-        let request = reqwest::Client::new().put(place.http("/fp"));
-        let response = request.body(message.encode()).send().await.unwrap();
-        let answer = Message::parse(&response.bytes().await.unwrap()).unwrap();
-        assert_eq!(answer.tid, tid);
-        answer.body
-    };
+    let put = async |tid: &str, user: &str, body: Body| place.ask_http(tid, user, body).await;
     let (Body::ResOpen { conn: a }, Body::ResOpen { conn: b }) = (
         put("t", "a", open("a")).await,
         put("t", "b", open("b")).await,
@@ -243,4 +234,43 @@ async fn polling() {
     assert_eq!(bind("poll").await, ["c1"]);
     // Another transaction begins anew.
     assert_eq!(bind("again").await, ["a1", "a2", "c1"]);
+}
+
+/// Who asks over HTTP names its connection each time, and is not told that the server was started anew.
+#[tokio::test]
+async fn polling_goes_on_after_a_restart() {
+    let place = Place::new().await;
+    let open = Body::ReqOpen {
+        conn: OpenConn {
+            req_id: "a".into(),
+            res_id: None,
+        },
+    };
+    let Body::ResOpen { conn } = place.ask_http("t", "a", open).await else {
+        panic!("not opened");
+    };
+    let bind = Body::BindGetMeta {
+        scope: scope(&conn, "ten", "led", Verb::Get, Store::Meta, META_KEY),
+    };
+    let publish = |name: &str| Body::ReqPutMeta {
+        scope: scope(&conn, "ten", "led", Verb::Put, Store::Meta, META_KEY),
+        meta: MetaSet {
+            metas: vec![crate::support::meta(name)],
+            keys: vec![key(1)],
+        },
+    };
+    let done = place.ask_http("p", "a", publish("a1")).await;
+    assert!(matches!(done, Body::ResPutMeta { .. }));
+    let place = place.restart().await;
+    let done = place.ask_http("p", "a", publish("a2")).await;
+    assert!(matches!(done, Body::ResPutMeta { .. }));
+    match place.ask_http("poll", "a", bind.clone()).await {
+        Body::EventGetMeta { meta, .. } => assert_eq!(listed(&meta), ["a1", "a2"]),
+        other => panic!("{other:?}"),
+    }
+    // Under somebody else's name nobody gets in.
+    let Body::Error(error) = place.ask_http("poll", "b", bind).await else {
+        panic!("no error");
+    };
+    assert!(error.message.contains("missing connection"), "{error:?}");
 }

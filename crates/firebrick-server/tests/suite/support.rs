@@ -82,6 +82,16 @@ impl Place {
         client
     }
 
+    /// The answer to a message over HTTP.
+    pub(crate) async fn ask_http(&self, tid: &str, user: &str, body: Body) -> Body {
+        let message = Message::new(tid, Auth::token(self.writer(user)), body);
+        let request = reqwest::Client::new().put(self.http("/fp"));
+        let response = request.body(message.encode()).send().await.unwrap();
+        let answer = Message::parse(&response.bytes().await.unwrap()).unwrap();
+        assert_eq!(answer.tid, tid);
+        answer.body
+    }
+
     /// A client that is only connected.
     pub(crate) async fn client(&self, user: &str) -> Client {
         Client::open(self.address(), &self.writer(user)).await

@@ -1,15 +1,18 @@
 //! Bad input, slow readers, restarts, a database that fails.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use firebrick_core::cloud::{Auth, Body, Message, MetaEntry, Operation};
 use firebrick_server::Server;
-use firebrick_server::cars::Disk;
-use firebrick_server::ids::LedgerId;
+use firebrick_server::cars::{CarStore, CarStoreError, Disk, Object};
+use firebrick_server::ids::{LedgerId, ObjectId};
 use firebrick_server::metas::{MetaPut, MetaStore, MetaStoreError, MetaView, Sqlite};
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, SinkExt};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -278,6 +281,76 @@ async fn a_lost_database_is_an_error_and_comes_back() {
     );
     a.publish(&["c1"], &[key(1)]).await;
     assert_eq!(names(&b.event().await, &["c1"]), ["c1"]);
+}
+
+/// A disk that is full now and then.
+#[derive(Debug)]
+struct Narrow {
+    inner: Disk,
+    full: Arc<AtomicBool>,
+}
+
+impl CarStore for Narrow {
+    fn put(
+        &self,
+        object: ObjectId,
+        body: BoxStream<'static, io::Result<Bytes>>,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<(), CarStoreError>> {
+        if self.full.load(Ordering::SeqCst) {
+            let error = CarStoreError::Io(io::ErrorKind::StorageFull.into());
+            return async { Err(error) }.boxed();
+        }
+        self.inner.put(object, body, limit)
+    }
+
+    fn get(&self, object: ObjectId) -> BoxFuture<'_, Result<Option<Object>, CarStoreError>> {
+        self.inner.get(object)
+    }
+
+    fn contains(&self, object: ObjectId) -> BoxFuture<'_, Result<bool, CarStoreError>> {
+        self.inner.contains(object)
+    }
+
+    fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>> {
+        self.inner.delete(object)
+    }
+}
+
+/// A full disk is named to whoever uploads; what is there stays, and later there is room again.
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_has_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let metas = Sqlite::open(&dir.path().join("metas")).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let cars = Narrow {
+        inner: Disk::open(&dir.path().join("cars")).unwrap(),
+        full: full.clone(),
+    };
+    let server = Server::start_with(config(&dir), Arc::new(metas), Arc::new(cars)).await;
+    let server = server.unwrap();
+    let place = Place { dir, server };
+    let (mut a, mut b) = (place.bound("a").await, place.bound("b").await);
+    a.publish(&["a1"], &[key(1)]).await;
+    b.event().await;
+    full.store(true, Ordering::SeqCst);
+    let put = a.url(Operation::Put, "a2").await;
+    let http = reqwest::Client::new();
+    let refused = http.put(&put).body("a2").send().await.unwrap();
+    assert_eq!(refused.status(), 507);
+    // A meta whose CAR is not there replaces nothing.
+    let request = a.put_request(&[meta("a2")], &[]);
+    assert!(matches!(a.ask(request).await, Body::ResPutMeta { .. }));
+    assert_eq!(names(&b.event().await, &["a2"]), ["a2"]);
+    let all = b.bind("ten", "led").await;
+    assert_eq!(names(&all, &["a1", "a2"]), ["a1", "a2"]);
+    let got = reqwest::get(a.url(Operation::Get, "a1").await)
+        .await
+        .unwrap();
+    assert_eq!(got.text().await.unwrap(), "a1");
+    full.store(false, Ordering::SeqCst);
+    let stored = http.put(&put).body("a2").send().await.unwrap();
+    assert_eq!(stored.status(), 200);
 }
 
 #[tokio::test]

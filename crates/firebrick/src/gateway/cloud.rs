@@ -13,16 +13,18 @@
 //! - **A meta by JavaScript** has no such field and is a slot of its own, named after the meta. Its writer
 //!   makes a new one at each commit, and the server drops the former without a word. So once many have
 //!   gathered, the connection is opened anew, which brings what there really is.
-//! - **Announcing** publishes the slot's meta on a connection of the slot's own, the *writer*. Its name
-//!   (`reqId` and `resId`) is made of the slot's, so it is the same in every run, and the server drops
-//!   what it published before. It is acknowledged by `resPutMeta`, which the server sends when the
+//! - **Announcing** publishes the slot's meta on a connection of the slot's own, the *writer*, whose name
+//!   (`reqId` and `resId`) is made of the slot's. The server drops what the same connection published
+//!   before. It is acknowledged by `resPutMeta`, which the server sends when the
 //!   meta is stored; the CARs were acknowledged before, one by one. What an announcement without any CAR
 //!   asks for cannot be told: JavaScript would look for the first CAR.
 //! - **Reading** is done by another connection, the *reader*, that is a new one each time. To a new
 //!   one every server sends all metas, even those that mark what was sent; so the answer to its bind
 //!   replaces what was known, and a server that has lost metas is noticed.
-//! - **A slot disappears** only when its writer publishes something else. So the slot of a database that
-//!   is gone stays; [`Gateway::remove_slot`] leaves it out of the listings of this gateway.
+//! - **A slot disappears** when its writer's connection publishes something else. So to remove one,
+//!   [`Gateway::remove_slot`] publishes what this gateway has said last on that connection once more,
+//!   which adds nothing. Where that cannot be (nothing was said, the writer is connected, it is
+//!   JavaScript's), the slot is left out of the listings of this gateway.
 //! - **Listing the slots** first makes a round trip: the server sends in order, so everything that was
 //!   there before the call has come by then. It carries a newer token, too, without which the server
 //!   would fall silent at the end of the old one.
@@ -53,7 +55,7 @@ mod token;
 mod web;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use firebrick_core::Cid;
@@ -102,6 +104,8 @@ const KEYS: &str = "keys";
 pub struct CloudGateway {
     url: Arc<str>,
     link: Arc<Link>,
+    /// What was announced last.
+    said: Arc<Mutex<Option<MetaEntry>>>,
     /// One announcement after the other, so that the later one has the greater number.
     announcing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -171,6 +175,7 @@ impl CloudGateway {
         Ok(Self {
             url: text.into(),
             link: Link::new(attach, tokens, Sharing::new(share), env)?,
+            said: Arc::default(),
             announcing: Arc::default(),
         })
     }
@@ -258,7 +263,8 @@ impl CloudGateway {
             Body::ResPutMeta { .. } => {}
             other => return Err(wrong_answer(format!("{} to reqPutMeta", other.kind()))),
         }
-        lock(&self.link.entries).add(&[meta]);
+        lock(&self.link.entries).add(std::slice::from_ref(&meta));
+        *lock(&self.said) = Some(meta);
         Ok(())
     }
 
@@ -374,10 +380,21 @@ impl Gateway for CloudGateway {
     }
 
     fn remove_slot<'a>(&'a self, slot: &'a SlotId) -> BoxFuture<'a, GatewayResult<()>> {
-        Box::pin(async move {
-            lock(&self.link.entries).hide(slot);
-            Ok(())
-        })
+        let (this, slot) = (self.clone(), slot.clone());
+        Box::pin(on_network(async move {
+            let _turn = this.announcing.lock().await;
+            let is_ours = lock(&this.link.entries).hide(&slot);
+            let said = lock(&this.said).clone();
+            let said = said.filter(|said| {
+                !said
+                    .noted()
+                    .is_ok_and(|(_, note)| note.is_some_and(|note| note.slot == slot))
+            });
+            match said {
+                Some(said) if is_ours => this.link.displace(&slot, said).await,
+                _ => Ok(()),
+            }
+        }))
     }
 
     fn read_pointer(&self) -> BoxFuture<'_, GatewayResult<Option<Bytes>>> {

@@ -100,11 +100,13 @@ impl Entries {
             .collect()
     }
 
-    /// Leaves a slot out of listings until its writer says something new.
-    pub(super) fn hide(&mut self, slot: &str) {
-        if let Some(known) = self.slots.get(slot) {
-            self.hidden.insert(known.cid);
-        }
+    /// Leaves a slot out of listings until its writer says something new. Whether the writer named it.
+    pub(super) fn hide(&mut self, slot: &str) -> bool {
+        let Some(known) = self.slots.get(slot) else {
+            return false;
+        };
+        self.hidden.insert(known.cid);
+        known.number > 0
     }
 
     /// Whether most of it may be gone at the server.

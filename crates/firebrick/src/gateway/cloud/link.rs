@@ -7,8 +7,8 @@ use data_encoding::BASE32_NOPAD;
 use firebrick_core::Cid;
 use firebrick_core::cid::Codec;
 use firebrick_core::cloud::{
-    Access, AttachUrl, Auth, Body, Claims, Conn, Gestalt, KeyText, META_KEY, Message, MetaSet,
-    OpenConn, Protocol, Store, TenantLedger, Verb,
+    Access, AttachUrl, Auth, Body, Claims, Conn, Gestalt, KeyText, META_KEY, Message, MetaEntry,
+    MetaSet, OpenConn, Protocol, Store, TenantLedger, Verb,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -306,6 +306,39 @@ impl Link {
         Ok(opened)
     }
 
+    /// Publishes on the connection of a slot what is known from another one, so that nothing of the slot
+    /// is left. A writer that is connected with a token of its own keeps its slot.
+    pub(super) async fn displace(
+        self: &Arc<Self>,
+        slot: &SlotId,
+        meta: MetaEntry,
+    ) -> GatewayResult<()> {
+        let session = self.session().await?;
+        let (token, _) = self.token().await?;
+        let conn = writer_name(&session.ledger, slot);
+        let opened = match self.open(&session, &token, conn).await {
+            Err(error) if error.kind() == GatewayErrorKind::Unavailable && session.lives() => {
+                return Ok(());
+            }
+            opened => opened?,
+        };
+        let requests = [
+            Body::ReqPutMeta {
+                scope: session.scope(&opened, self.name(), Verb::Put, Store::Meta, META_KEY),
+                meta: MetaSet {
+                    metas: vec![meta],
+                    keys: self.keys(),
+                },
+            },
+            Body::ReqClose { conn: opened },
+        ];
+        for request in requests {
+            let request = self.message(&token, request);
+            self.judged(&token, self.exchange(&session, &request).await?)?;
+        }
+        Ok(())
+    }
+
     async fn open(&self, session: &Session, token: &Token, conn: OpenConn) -> GatewayResult<Conn> {
         let req_id = conn.req_id.clone();
         let request = self.message(token, Body::ReqOpen { conn });
@@ -522,8 +555,8 @@ fn supervise(link: Weak<Link>) -> BoxFuture<'static, ()> {
     })
 }
 
-/// What the connection that publishes a slot is called: the same in every run, so that what it publishes
-/// takes the place of what it published before. Another ledger's is another one.
+/// What the connection that publishes a slot is called. Whoever writes to the ledger can tell, so that
+/// slots of writers that are gone can be removed. Another ledger's is another one.
 fn writer_name(ledger: &TenantLedger, slot: &SlotId) -> OpenConn {
     let text = format!("{}\0{}\0{slot}", ledger.tenant, ledger.ledger);
     let digest = Cid::of(Codec::Raw, text.as_bytes());

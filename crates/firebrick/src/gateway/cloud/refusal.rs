@@ -18,8 +18,8 @@ pub(super) fn judge(error: &ErrorBody) -> GatewayError {
     let kind = match error.reason.as_deref() {
         Some("token") => GatewayErrorKind::NeedsAuth,
         Some("denied") => GatewayErrorKind::Denied,
-        Some("full") => GatewayErrorKind::Full,
-        Some("not-ready") => GatewayErrorKind::Unavailable,
+        Some("full" | "quota") => GatewayErrorKind::Full,
+        Some("not-ready" | "rate") => GatewayErrorKind::Unavailable,
         _ if is_lost_connection(error) || says(&["try again"]) => GatewayErrorKind::Unavailable,
         _ if says(&["access to", "not allowed", "permission", "forbidden"]) => {
             GatewayErrorKind::Denied
@@ -119,6 +119,8 @@ mod tests {
                 GatewayErrorKind::Unavailable,
             ),
             ("missing connection", None, GatewayErrorKind::Unavailable),
+            ("slow down", Some("rate"), GatewayErrorKind::Unavailable),
+            ("10 GB are used", Some("quota"), GatewayErrorKind::Full),
             ("who knows", None, GatewayErrorKind::Other),
         ] {
             assert_eq!(kind(message, reason), expected, "{message}");
