@@ -138,3 +138,40 @@ async fn a_file_stays_where_it_was_put() {
     assert!(doc["_files"]["a.txt"].is_object(), "{doc}");
     assert_not_ready(&mut b, "theirs", "a.txt");
 }
+
+/// What the client gets wrong with any server. A test that fails after an update of the client means that
+/// a fault is gone.
+mod faults {
+    use super::*;
+
+    /// A client that only listens does not notice that its connection is lost.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+    async fn a_listener_is_deaf_after_a_restart() {
+        let mut site = Site::new(true).await;
+        let (mut a, mut b) = (site.attached("a"), site.attached("b"));
+        put(&mut a, "before", 1);
+        converge(&mut [&mut a, &mut b], &[("before", 1)]);
+        site.stop().await;
+        site.start().await;
+        put(&mut a, "after", 2);
+        let mut late = site.attached("late");
+        converge(&mut [&mut late], &[("after", 2), ("before", 1)]);
+        let all = json!({"after": 2, "before": 1});
+        let answer = b.answer(&json!({"op": "awaitDocs", "docs": all, "withinMs": 3000}));
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert!(error.contains(r#"found [["before",1]]"#), "{answer}");
+    }
+
+    /// Where there are no WebSockets it cannot be closed.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+    async fn closing_fails_over_http() {
+        let site = Site::new(false).await;
+        let mut a = site.attached("a");
+        put(&mut a, "a", 1);
+        a.ask(&json!({"op": "idle"}));
+        let answer = a.answer(&json!({"op": "close"}));
+        assert_eq!(answer["ok"], false, "{answer}");
+    }
+}
