@@ -78,7 +78,14 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
     ));
     let replicas = stage.replicas(&deal, global).await?;
     let (heard, hear) = unbounded_channel();
-    let remote = args.remote.clone().unwrap_or_else(|| stage.remote());
+    let (server, remote) = match &args.remote {
+        Some(remote) => (None, remote.clone()),
+        None if args.server => {
+            let (server, url) = stage.serve().await?;
+            (Some(server), url)
+        }
+        None => (None, stage.remote()),
+    };
     let show = Show::new(output, replicas.len(), deal.records);
     let mut demo = Demo {
         args: &args,
@@ -100,6 +107,9 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, output: &Output) -> Res
     let (seconds, sync_began) = (began.elapsed().as_secs_f64(), demo.sync_began);
     let sync_seconds = sync_began.map_or(0.0, |began| began.elapsed().as_secs_f64());
     demo.end().await;
+    if let Some(server) = server {
+        server.shutdown().await;
+    }
     let outcome = Outcome {
         deal: &deal,
         replicas: &demo.replicas,

@@ -20,6 +20,9 @@ pub(crate) struct DemoArgs {
     /// The remote they share, instead of a folder of the demo's own
     #[arg(long, value_name = "URL")]
     pub(crate) remote: Option<String>,
+    /// Sync through a server that the demo starts, instead of a folder
+    #[arg(long, conflicts_with = "remote")]
+    pub(crate) server: bool,
     /// Work in this new or empty folder, and leave it there
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -1,7 +1,10 @@
 //! The folders of the demo: databases, keybags, the shared remote.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use firebrick::core::cloud::{Access, Claims};
+use firebrick_server::{Config, Server};
 use tempfile::TempDir;
 
 use super::Replica;
@@ -11,6 +14,9 @@ use super::events::Progress;
 use crate::args::Global;
 use crate::failure::{Failure, Result};
 use crate::session;
+
+/// No demo goes on for longer.
+const TOKEN_SECONDS: u64 = 24 * 3600;
 
 /// Where the demo plays.
 #[derive(Debug)]
@@ -76,16 +82,23 @@ impl Stage {
 
     /// The URL of the shared folder.
     pub(super) fn remote(&self) -> String {
-        let mut url = String::from("file://");
-        for byte in self.folder.join("remote").as_os_str().as_encoded_bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
-                    url.push(char::from(*byte));
-                }
-                other => url.push_str(&format!("%{other:02X}")),
-            }
-        }
-        url
+        format!("file://{}", encoded(&self.folder.join("remote")))
+    }
+
+    /// A server with its data among the demo's, and the URL to attach to it.
+    pub(super) async fn serve(&self) -> Result<(Server, String)> {
+        let mut config = Config::new(self.folder.join("server"));
+        config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let server = Server::start(config).await?;
+        let claims = Claims::new("demo", "demo@example.com", "2026-01-01T00:00:00Z");
+        let claims = claims.grant("default", "default", Access::Write);
+        let token = server.mint(claims, TOKEN_SECONDS)?;
+        let file = self.folder.join("server").join("demo-token");
+        std::fs::write(&file, token).map_err(|error| {
+            Failure::bad_input(format!("cannot write {}: {error}", file.display()))
+        })?;
+        let url = format!("{}&tokenFile={}", server.attach_url(), encoded(&file));
+        Ok((server, url))
     }
 
     /// Makes the databases, each with a keybag of its own, and gives all of them the first one's
@@ -138,4 +151,18 @@ impl Stage {
         }
         Some(self.folder)
     }
+}
+
+/// A path as it stands in URLs.
+fn encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                text.push(char::from(*byte));
+            }
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
 }

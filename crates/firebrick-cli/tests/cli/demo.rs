@@ -11,20 +11,20 @@ fn summary(stdout: &str) -> Value {
     lines(stdout).pop().expect("the demo printed nothing")
 }
 
-#[test]
-fn the_airports_reach_every_database() {
-    let place = Place::new();
-    let ran = place.run(&["demo", "--json", "--databases", "4"]);
+/// Plays with the airports; everyone must end with all of them.
+fn airports(place: &Place, databases: usize, more: &[&str]) -> Value {
+    let count = databases.to_string();
+    let ran = place.run(&[&["demo", "--json", "--databases", &count], more].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     let result = summary(&ran.stdout);
     assert_eq!(result["converged"], true);
     assert_eq!(
         (&result["databases"], &result["records"]),
-        (&json!(4), &json!(3376))
+        (&json!(databases), &json!(3376))
     );
     assert!(result["seconds"].as_f64().unwrap() > 0.0 && result["bytes"].as_u64().unwrap() > 0);
     let replicas = result["replicas"].as_array().unwrap();
-    assert_eq!(replicas.len(), 4);
+    assert_eq!(replicas.len(), databases);
     for replica in replicas {
         assert_eq!(
             (&replica["documents"], &replica["complete"]),
@@ -35,6 +35,20 @@ fn the_airports_reach_every_database() {
             (&replicas[0]["root"], &result["hash"])
         );
     }
+    result
+}
+
+#[test]
+fn the_airports_reach_every_database_through_a_server() {
+    let result = airports(&Place::new(), 3, &["--server"]);
+    let remote = result["remote"].as_str().unwrap();
+    assert!(remote.starts_with("fpcloud://127.0.0.1:"), "{remote}");
+}
+
+#[test]
+fn the_airports_reach_every_database() {
+    let place = Place::new();
+    let result = airports(&place, 4, &[]);
     // One was killed, and lacked documents then. On a machine that is too busy to watch it, it may
     // be through before it is caught; that is said, and it gets another chance.
     let mut killed = result["killed"].clone();
