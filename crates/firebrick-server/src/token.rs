@@ -19,7 +19,7 @@ use jwks::Jwks;
 
 /// How far the clocks of who signs and who checks may be apart, in seconds.
 const LEEWAY: u64 = 5;
-/// Tokens that need not be verified again.
+/// Tokens that need not be verified again: those of the last uses up to so many, and as many before.
 const CACHED: usize = 10_000;
 
 /// Why a token is refused.
@@ -51,6 +51,31 @@ pub enum TokenError {
     Audience,
 }
 
+/// Claims by the hash of their token. When there are too many, those go that were not used of late.
+#[derive(Debug, Default)]
+struct Seen {
+    recent: HashMap<[u8; 32], Arc<Claims>>,
+    before: HashMap<[u8; 32], Arc<Claims>>,
+}
+
+impl Seen {
+    fn get(&mut self, hash: &[u8; 32]) -> Option<Arc<Claims>> {
+        if let Some(claims) = self.recent.get(hash) {
+            return Some(claims.clone());
+        }
+        let claims = self.before.remove(hash)?;
+        self.insert(*hash, claims.clone());
+        Some(claims)
+    }
+
+    fn insert(&mut self, hash: [u8; 32], claims: Arc<Claims>) {
+        if self.recent.len() >= CACHED {
+            self.before = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(hash, claims);
+    }
+}
+
 /// Checks tokens.
 #[derive(Debug)]
 pub struct Verifier {
@@ -60,7 +85,7 @@ pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
     /// By hash: tokens whose signature was good, as long as the keys stay the same.
-    seen: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    seen: Mutex<Seen>,
     fetched: RwLock<Vec<PublicKey>>,
 }
 
@@ -85,7 +110,7 @@ impl Verifier {
     pub async fn verify(&self, jwt: &str) -> Result<Arc<Claims>, TokenError> {
         self.refresh(false).await;
         let hash: [u8; 32] = Sha256::digest(jwt).into();
-        let known = lock(&self.seen).get(&hash).cloned();
+        let known = lock(&self.seen).get(&hash);
         let claims = match known {
             Some(claims) => claims,
             None => {
@@ -98,11 +123,7 @@ impl Verifier {
                     result => result,
                 };
                 let claims = Arc::new(claims?);
-                let mut seen = lock(&self.seen);
-                if seen.len() >= CACHED {
-                    seen.clear();
-                }
-                seen.insert(hash, claims.clone());
+                lock(&self.seen).insert(hash, claims.clone());
                 claims
             }
         };
@@ -119,7 +140,7 @@ impl Verifier {
         let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
         if *fetched != keys {
             *fetched = keys;
-            lock(&self.seen).clear();
+            *lock(&self.seen) = Seen::default();
         }
     }
 
@@ -204,4 +225,22 @@ pub fn inspect(jwt: &str) -> Result<Claims, TokenError> {
 
 fn decoding(x: &str, y: &str) -> Option<DecodingKey> {
     DecodingKey::from_ec_components(x, y).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_use_stay_known() {
+        let claims = Arc::new(Claims::new("u", "u@example.com", "2026-01-01T00:00:00Z"));
+        let hash = |n: usize| -> [u8; 32] { Sha256::digest(n.to_be_bytes()).into() };
+        let mut seen = Seen::default();
+        for n in 0..4 * CACHED {
+            seen.insert(hash(n), claims.clone());
+            assert!(seen.get(&hash(0)).is_some(), "after {n}");
+        }
+        assert!(seen.get(&hash(1)).is_none());
+        assert!(seen.recent.len() + seen.before.len() <= 2 * CACHED);
+    }
 }

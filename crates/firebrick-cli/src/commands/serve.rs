@@ -23,6 +23,7 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let data = config.data.display().to_string();
+    open_files(config.limits.connections, output);
     let server = Server::start(config).await?;
     let url = server.attach_url().to_string();
     let admin_token_file = server
@@ -67,6 +68,18 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
     output.note("Ending: requests that have begun may finish.");
     server.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// Each connection is an open file, and many systems allow few unless they are asked for more.
+fn open_files(connections: usize, output: &Output) {
+    let connections = connections as u64;
+    let allowed = rlimit::increase_nofile_limit(connections + 500).unwrap_or(u64::MAX);
+    if allowed < connections {
+        output.warn(format!(
+            "the system allows {allowed} open files, so fewer than {connections} clients can connect; \
+             raise the limit (ulimit -n, LimitNOFILE)"
+        ));
+    }
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {

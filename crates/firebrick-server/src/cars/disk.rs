@@ -1,8 +1,10 @@
 //! CARs as files.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,6 +17,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{CarStore, CarStoreError, Object};
 use crate::ids::{Name, ObjectId};
+use crate::lock::lock;
 
 /// Capital letters are written as numbers, for file systems that do not tell them from small ones. So is
 /// the dot, that no name ends with one.
@@ -34,6 +37,7 @@ pub struct Disk {
     root: PathBuf,
     /// Beside it, for files that are not whole yet.
     incoming: PathBuf,
+    names: Arc<Names>,
 }
 
 impl Disk {
@@ -51,6 +55,7 @@ impl Disk {
         Ok(Self {
             root: root.into(),
             incoming,
+            names: Arc::default(),
         })
     }
 
@@ -94,14 +99,14 @@ impl Disk {
         file.flush().await?;
         file.sync_all().await?;
         drop(file);
-        let root = self.root.clone();
-        blocking(move || settle(temporary, &path, &root)).await?;
+        let (root, names) = (self.root.clone(), self.names.clone());
+        blocking(move || settle(temporary, &path, &root, &names)).await?;
         Ok(())
     }
 }
 
 /// Gives a whole file its name, unless another has it already.
-fn settle(temporary: NamedTempFile, path: &Path, root: &Path) -> io::Result<()> {
+fn settle(temporary: NamedTempFile, path: &Path, root: &Path, names: &Names) -> io::Result<()> {
     let parent = path.parent().unwrap_or(root);
     std::fs::create_dir_all(parent)?;
     match temporary.persist_noclobber(path) {
@@ -109,14 +114,45 @@ fn settle(temporary: NamedTempFile, path: &Path, root: &Path) -> io::Result<()> 
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error.error),
     }
-    // The names of new directories, too.
-    for directory in parent.ancestors() {
-        File::open(directory)?.sync_all()?;
-        if directory == root {
-            break;
+    names.settle(parent, root)
+}
+
+/// Directories whose names are on the disk, so that only new ones have to be brought there.
+#[derive(Debug, Default)]
+struct Names(Mutex<HashSet<PathBuf>>);
+
+impl Names {
+    /// Then they are forgotten, and brought there once more.
+    const MOST: usize = 1 << 16;
+
+    /// Brings what was added to a directory to the disk, and the names of those that it is in.
+    fn settle(&self, directory: &Path, root: &Path) -> io::Result<()> {
+        let unsettled = self.unsettled(directory, root);
+        for directory in &unsettled {
+            File::open(directory)?.sync_all()?;
         }
+        let mut settled = lock(&self.0);
+        if settled.len() >= Self::MOST {
+            settled.clear();
+        }
+        // The last one's own name is not in any of them.
+        let named = unsettled.split_last().map_or(&[][..], |(_, named)| named);
+        settled.extend(named.iter().map(|directory| directory.to_path_buf()));
+        Ok(())
     }
-    Ok(())
+
+    /// A directory, and those around it as long as they may lack a name.
+    fn unsettled<'a>(&self, directory: &'a Path, root: &Path) -> Vec<&'a Path> {
+        let settled = lock(&self.0);
+        let mut unsettled = Vec::new();
+        for directory in directory.ancestors() {
+            unsettled.push(directory);
+            if directory == root || settled.contains(directory) {
+                break;
+            }
+        }
+        unsettled
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -217,6 +253,26 @@ mod tests {
         disk.delete(object("l")).await.unwrap();
         disk.delete(object("l")).await.unwrap();
         assert!(!disk.contains(object("l")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_new_directories_are_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let path = disk.path(&object("l"));
+        let parent = path.parent().unwrap();
+        let above: Vec<_> = parent.ancestors().take(5).collect();
+        assert_eq!(above[4], dir.path());
+        assert_eq!(disk.names.unsettled(parent, &disk.root), above);
+        disk.put(object("l"), body(&["a"]), 3).await.unwrap();
+        assert_eq!(disk.names.unsettled(parent, &disk.root), [parent]);
+        // One beside it is new; all around it is known.
+        let other = above[1].join("zz");
+        let beside = [other.as_path(), above[1]];
+        assert_eq!(disk.names.unsettled(&other, &disk.root), beside);
+        let ledger = disk.path(&object("m"));
+        let unsettled = disk.names.unsettled(ledger.parent().unwrap(), &disk.root);
+        assert_eq!((unsettled.len(), unsettled[3]), (4, above[3]));
     }
 
     #[tokio::test]
