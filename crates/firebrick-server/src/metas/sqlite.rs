@@ -1,13 +1,13 @@
 //! Metas in SQLite.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS metas (
     UNIQUE (tenant, ledger, cid)
 );
 CREATE INDEX IF NOT EXISTS metas_of_owner ON metas (tenant, ledger, req_id, res_id);
+CREATE INDEX IF NOT EXISTS metas_in_order ON metas (tenant, ledger);
 CREATE TABLE IF NOT EXISTS keys (
     tenant TEXT NOT NULL,
     ledger TEXT NOT NULL,
@@ -51,9 +52,25 @@ pub struct Sqlite {
 
 #[derive(Debug)]
 struct Writes {
-    connection: Mutex<Connection>,
+    writer: Mutex<Writer>,
     queue: Mutex<Queue>,
 }
+
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    most: HashMap<LedgerId, Most>,
+}
+
+/// A ledger has no more than so many: only when that is above its limit they are counted again.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    metas: usize,
+    keys: usize,
+}
+
+/// As many ledgers are remembered.
+const LEDGERS: usize = 10_000;
 
 /// Puts that wait.
 #[derive(Debug, Default)]
@@ -101,7 +118,10 @@ impl Sqlite {
         Ok(Self {
             reads: Arc::new(Mutex::new(connect(path)?)),
             writes: Arc::new(Writes {
-                connection: Mutex::new(writes),
+                writer: Mutex::new(Writer {
+                    connection: writes,
+                    most: HashMap::new(),
+                }),
                 queue: Mutex::default(),
             }),
         })
@@ -168,8 +188,8 @@ impl MetaStore for Sqlite {
         let writes = self.writes.clone();
         blocking(move || {
             // Takes the lock for writing and writes nothing.
-            let mut connection = lock(&writes.connection);
-            let transaction = begin(&mut connection)?;
+            let mut writer = lock(&writes.writer);
+            let transaction = begin(&mut writer.connection)?;
             transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(transaction.rollback()?)
         })
@@ -180,7 +200,7 @@ impl MetaStore for Sqlite {
 impl Writes {
     /// Stores until no put waits.
     fn serve(&self) {
-        let mut connection = lock(&self.connection);
+        let mut writer = lock(&self.writer);
         loop {
             let batch: Vec<Waiting> = {
                 let mut queue = lock(&self.queue);
@@ -191,7 +211,7 @@ impl Writes {
             if batch.is_empty() {
                 return;
             }
-            let results = store(&mut connection, &batch);
+            let results = store(&mut writer, &batch);
             for (Waiting { done, .. }, result) in batch.into_iter().zip(results) {
                 // Who has asked may be gone.
                 let _ = done.send(result);
@@ -201,18 +221,18 @@ impl Writes {
 }
 
 /// One result for each put, each on the disk if it is good.
-fn store(connection: &mut Connection, batch: &[Waiting]) -> Vec<Result<MetaView, MetaStoreError>> {
+fn store(writer: &mut Writer, batch: &[Waiting]) -> Vec<Result<MetaView, MetaStoreError>> {
     let all = |error: MetaStoreError| batch.iter().map(|_| Err(error.clone())).collect();
-    let transaction = match begin(connection) {
+    let transaction = match begin(&mut writer.connection) {
         Ok(transaction) => transaction,
         Err(error) => return all(error),
     };
-    match commit(transaction, batch) {
+    match commit(transaction, &mut writer.most, batch) {
         Ok(results) => results,
         // Another one may be why: each for itself.
         Err(_) if batch.len() > 1 => {
             let alone = batch.chunks(1);
-            alone.flat_map(|put| store(connection, put)).collect()
+            alone.flat_map(|put| store(writer, put)).collect()
         }
         Err(error) => all(error),
     }
@@ -221,13 +241,14 @@ fn store(connection: &mut Connection, batch: &[Waiting]) -> Vec<Result<MetaView,
 /// Puts in one transaction, each as a whole or not at all.
 fn commit(
     mut transaction: Transaction<'_>,
+    most: &mut HashMap<LedgerId, Most>,
     batch: &[Waiting],
 ) -> Result<Vec<Result<MetaView, MetaStoreError>>, MetaStoreError> {
     let mut results = Vec::with_capacity(batch.len());
     for Waiting { ledger, put, .. } in batch {
         // Dropped without a commit it is rolled back, as the transaction is.
         let savepoint = transaction.savepoint()?;
-        let result = write(&savepoint, ledger, put);
+        let result = write(&savepoint, ledger, put, most);
         if result.is_ok() {
             savepoint.commit()?;
         } else {
@@ -251,6 +272,7 @@ fn write(
     transaction: &Connection,
     ledger: &LedgerId,
     put: &MetaPut,
+    most: &mut HashMap<LedgerId, Most>,
 ) -> Result<MetaView, MetaStoreError> {
     let (tenant, name) = (ledger.tenant.as_str(), ledger.ledger.as_str());
     let (req_id, res_id) = (&put.owner.req_id, &put.owner.res_id);
@@ -300,22 +322,42 @@ fn write(
                 .execute([position])?;
         }
     }
-    let full = |table: &str| -> Result<bool, MetaStoreError> {
-        let sql = format!("SELECT 1 FROM {table} WHERE tenant = ? AND ledger = ? LIMIT 1 OFFSET ?");
-        let limit = i64::try_from(put.limit).unwrap_or(i64::MAX);
-        let found = transaction
-            .prepare_cached(&sql)?
-            .query_row(params![tenant, name, limit], |_| Ok(()))
-            .optional()?;
-        Ok(found.is_some())
+    let before = most.get(ledger).copied();
+    let now = before.map(|before| Most {
+        metas: before.metas.saturating_add(put.metas.len()),
+        keys: before.keys.saturating_add(put.keys.len()),
+    });
+    let fits = |most: &Most| most.metas <= put.limit && most.keys <= put.limit;
+    let now = match now.filter(fits) {
+        Some(now) => now,
+        None => count(transaction, ledger)?,
     };
-    if full("metas")? || full("keys")? {
+    if !fits(&now) {
         return Err(MetaStoreError::Full);
     }
+    if most.len() >= LEDGERS {
+        most.clear();
+    }
+    most.insert(ledger.clone(), now);
     Ok(MetaView {
         metas: metas_after(transaction, ledger, last.unwrap_or(0))?,
         keys: all_keys(transaction, ledger)?,
         new_keys,
+    })
+}
+
+fn count(connection: &Connection, ledger: &LedgerId) -> Result<Most, MetaStoreError> {
+    let count = |table: &str| -> Result<usize, MetaStoreError> {
+        let sql = format!("SELECT count(*) FROM {table} WHERE tenant = ? AND ledger = ?");
+        let names = params![ledger.tenant.as_str(), ledger.ledger.as_str()];
+        let count: i64 = connection
+            .prepare_cached(&sql)?
+            .query_row(names, |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    };
+    Ok(Most {
+        metas: count("metas")?,
+        keys: count("keys")?,
     })
 }
 
@@ -434,6 +476,13 @@ mod tests {
         let full = store.put(one.clone(), put("c", &[5], &["znew"])).await;
         assert_eq!(full.unwrap_err(), MetaStoreError::Full);
         assert_eq!(store.after(one.clone(), 0).await.unwrap().keys.len(), 1);
+        // What was replaced does not count.
+        for n in 10..20 {
+            store.put(one.clone(), put("b", &[n], &[])).await.unwrap();
+        }
+        let full = store.put(one.clone(), put("c", &[5, 6], &[])).await;
+        assert_eq!(full.unwrap_err(), MetaStoreError::Full);
+        store.put(one.clone(), put("c", &[5], &[])).await.unwrap();
         // Other ledgers have none of it, and everything is there after a restart.
         assert!(store.after(two, 0).await.unwrap().metas.is_empty());
         drop(store);
@@ -491,7 +540,8 @@ mod tests {
         let store = Sqlite::open(&dir.path().join("metas")).unwrap();
         let trigger = "CREATE TRIGGER lose BEFORE INSERT ON keys WHEN NEW.key = 'zbad'
                        BEGIN SELECT RAISE(ROLLBACK, 'lost'); END";
-        lock(&store.writes.connection)
+        lock(&store.writes.writer)
+            .connection
             .execute_batch(trigger)
             .unwrap();
         let ledger = LedgerId::new("t", "one").unwrap();
@@ -501,7 +551,7 @@ mod tests {
             put("c", &[3], &[]),
         ];
         // They are stored together: the thread that stores them has to wait for this lock.
-        let guard = lock(&store.writes.connection);
+        let guard = lock(&store.writes.writer);
         let puts = puts.map(|put| store.put(ledger.clone(), put));
         let mut all = std::pin::pin!(futures_util::future::join_all(puts));
         assert!(all.as_mut().now_or_never().is_none());
