@@ -167,7 +167,7 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     /// Run a sync server for Firebrick and Fireproof clients
     #[command(after_help = help::SERVE)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make and read the tokens that let clients into a server
     #[command(subcommand, after_help = help::TOKEN)]
     Token(TokenCommand),

@@ -88,3 +88,12 @@ pub(crate) async fn interrupted() {
         () = terminate => {}
     }
 }
+
+/// Completes when the process is asked to read its settings again.
+pub(crate) async fn hung_up() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -83,7 +83,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit> {
         Command::Stats => commands::stats::run(global, output).await,
         Command::Compact(args) => commands::compact::run(args, global, output).await,
         Command::Keys(command) => commands::keys::run(command, global, output).await,
-        Command::Serve(args) => commands::serve::run(args, output).await,
+        Command::Serve(args) => commands::serve::run(*args, output).await,
         Command::Token(command) => commands::token::run(command, output),
         Command::Shell(args) => shell::run(args, global, output).await,
         Command::Demo(args) => demo::run(args, global, output).await,

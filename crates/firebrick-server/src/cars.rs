@@ -2,6 +2,7 @@
 
 mod disk;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::ids::ObjectId;
+use crate::ids::{LedgerId, ObjectId};
 
 pub use disk::Disk;
 
@@ -44,6 +45,15 @@ impl fmt::Debug for Object {
     }
 }
 
+/// What a ledger stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CarUsage {
+    /// How many CARs.
+    pub cars: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Keeps the CARs of all ledgers.
 ///
 /// A CAR's name is a hash of what is inside its encryption, so a server cannot check it, and clients
@@ -63,6 +73,9 @@ pub trait CarStore: Send + Sync + fmt::Debug + 'static {
 
     /// Whether there is a CAR of that name.
     fn contains(&self, object: ObjectId) -> BoxFuture<'_, Result<bool, CarStoreError>>;
+
+    /// Counts what each ledger stores. This may take long.
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, CarUsage>, CarStoreError>>;
 
     /// Deletes a CAR; one that is not there is no error.
     fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
 
-use crate::{AdminToken, ServerError};
+use crate::{AdminToken, ServerError, TenantLimits};
 
 /// Where a server has its data, where it listens, whom it believes.
 #[derive(Clone, Debug)]
@@ -33,6 +33,11 @@ pub struct Config {
     /// What lets in to the metrics and the admin page. Without it the server makes one and keeps it in the
     /// data directory.
     pub admin_token: Option<AdminToken>,
+    /// What each tenant may use.
+    pub tenants: TenantLimits,
+    /// A file with what tenants may use, in JSON: `{"all": {…}, "tenants": {"acme": {"storedBytes": 1000000}}}`.
+    /// It comes before [`tenants`](Self::tenants).
+    pub tenants_file: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -75,6 +80,8 @@ pub struct Limits {
     pub transfer: Duration,
     /// After which silence a WebSocket is pinged.
     pub ping: Duration,
+    /// After which time what is stored is counted again.
+    pub count: Duration,
     /// Ledgers that have metrics of their own: the busiest ones.
     pub ledger_metrics: usize,
     /// How long requests that have begun may go on at the end.
@@ -101,6 +108,7 @@ impl Default for Limits {
             signed_url: Duration::from_secs(3600),
             transfer: Duration::from_secs(30),
             ping: Duration::from_secs(30),
+            count: Duration::from_secs(15 * 60),
             ledger_metrics: 50,
             drain: Duration::from_secs(10),
             keys_age: Duration::from_secs(30 * 60),
@@ -123,6 +131,8 @@ impl Config {
             audience: None,
             websockets: true,
             admin_token: None,
+            tenants: TenantLimits::default(),
+            tenants_file: None,
             limits: Limits::default(),
         }
     }

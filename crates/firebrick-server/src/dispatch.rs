@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -21,12 +22,13 @@ use crate::cars::CarStore;
 use crate::clock::now;
 use crate::config::Limits;
 use crate::hub::{Connection, Hub, Outbox};
-use crate::ids::{IdError, LedgerId, ObjectId};
+use crate::ids::{IdError, LedgerId, Name, ObjectId};
 use crate::ledgers::{Ledger, Ledgers};
 use crate::metas::{MetaPut, MetaStore, MetaStoreError};
 use crate::metrics::{Metrics, Traffic};
 use crate::room::{Bind, Tools};
 use crate::signed::{Signer, Target};
+use crate::tenants::{OverQuota, Stored, Tenant};
 use crate::token::{TokenError, Verifier};
 use crate::trace::{self, Printable};
 
@@ -61,6 +63,10 @@ pub(crate) enum Refusal {
     Unsupported(&'static str),
     #[error(transparent)]
     Store(#[from] MetaStoreError),
+    #[error(transparent)]
+    Quota(#[from] OverQuota),
+    #[error("the tenant {0} sends more messages than it may; try again later")]
+    Rate(Name),
     #[error("the server ends; connect again")]
     Draining,
     #[error("the server has no random bytes")]
@@ -75,6 +81,8 @@ impl Refusal {
             Self::Denied(_) => Some("denied"),
             Self::Draining | Self::Store(MetaStoreError::Unavailable { .. }) => Some("not-ready"),
             Self::Store(MetaStoreError::Full) => Some("full"),
+            Self::Quota(_) => Some("quota"),
+            Self::Rate(_) => Some("rate"),
             _ => None,
         }
     }
@@ -98,6 +106,8 @@ pub(crate) struct Via {
 pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) ledgers: Ledgers,
+    /// Whether what is stored has been counted.
+    pub(crate) counted: AtomicBool,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admin_token: AdminToken,
     pub(crate) metas: Arc<dyn MetaStore>,
@@ -184,6 +194,10 @@ impl App {
         let claims = self.verifier.verify(jwt).await?;
         if self.drain.is_cancelled() {
             return Err(Refusal::Draining);
+        }
+        let tenant = self.tenant(message, &claims);
+        if let Some(tenant) = &tenant {
+            self.wait_for_turn(tenant).await?;
         }
         match &message.body {
             Body::ReqGestalt { .. } => {
@@ -281,6 +295,32 @@ impl App {
         }
     }
 
+    /// Whose message it is: of the tenant that it is about, if the token has that one, else of the one
+    /// that the token selects.
+    fn tenant(&self, message: &Message, claims: &Claims) -> Option<Arc<Tenant>> {
+        let scope = match &message.body {
+            Body::BindGetMeta { scope }
+            | Body::ReqPutMeta { scope, .. }
+            | Body::ReqData { scope, .. } => scope.tenant.as_ref(),
+            _ => None,
+        };
+        let named = scope.map(|scope| &scope.tenant);
+        let named = named.filter(|named| claims.tenants.iter().any(|tenant| tenant.id == **named));
+        let name = Name::new(named.unwrap_or(&claims.selected.tenant)).ok()?;
+        Some(self.ledgers.tenants.of(&name))
+    }
+
+    /// Slows down whoever sends too much; refuses what would have to wait too long.
+    pub(crate) async fn wait_for_turn(&self, tenant: &Tenant) -> Result<(), Refusal> {
+        let turn = tenant
+            .turn()
+            .ok_or_else(|| Refusal::Rate(tenant.name.clone()))?;
+        if !turn.is_zero() {
+            tokio::time::sleep(turn).await;
+        }
+        Ok(())
+    }
+
     async fn open(&self, conn: &OpenConn, claims: &Claims, via: &mut Via) -> Result<Conn, Refusal> {
         let res_id = match &conn.res_id {
             Some(res_id) => res_id.clone(),
@@ -311,12 +351,18 @@ impl App {
         if !room {
             return Err(Refusal::TooManyConnections);
         }
+        let tenant = Name::new(&claims.selected.tenant).ok();
+        let seat = tenant
+            .map(|name| self.ledgers.tenants.of(&name))
+            .map(|tenant| tenant.connect(known.is_some()))
+            .transpose()?;
         let connection = Connection::new(
             name.clone(),
             claims.user_id.clone(),
             via.base.clone(),
             via.outbox.clone(),
             via.traffic.clone(),
+            seat,
         );
         // Nothing counts as delivered on the new one.
         if let Some(old) = self.hub.add(connection) {
@@ -425,9 +471,17 @@ impl App {
                 limit: self.limits.metas_per_ledger,
             };
             let published = put.metas.len() as u64;
+            let growth = asked
+                .connection
+                .growth(&ledger.id, published, put.supersede);
+            ledger.tenant.claim(Stored {
+                ledgers: ledger.to_begin(),
+                metas: u64::try_from(growth).unwrap_or(0),
+                ..Stored::default()
+            })?;
             self.hub.room(&ledger).put(put, &self.tools()).await?;
-            ledger.published.add(published);
-            ledger.written();
+            asked.connection.published(&ledger.id, growth);
+            ledger.metas_added(published, growth);
         }
         let signed_url = self.sign(
             asked,
@@ -475,6 +529,9 @@ impl App {
         let (ledger, tenant) = self.ledger(asked, scope, access)?;
         let object = ObjectId::of(ledger.id.clone(), scope.method.store, &scope.url)?;
         self.renew(asked, &ledger.id).await?;
+        if operation == Operation::Put {
+            self.room_for(&ledger, &object).await?;
+        }
         let store = object.store.as_str();
         let signed_url = self.sign(asked, &ledger.id, verb, store, &scope.url.key, scope);
         Ok(Body::ResData {
@@ -483,6 +540,27 @@ impl App {
             scope: asked.echo(scope, tenant),
             signed_url,
         })
+    }
+
+    /// Whether a CAR may come: there is room, or it is there already.
+    pub(crate) async fn room_for(
+        &self,
+        ledger: &Ledger,
+        object: &ObjectId,
+    ) -> Result<(), OverQuota> {
+        let least = Stored {
+            ledgers: ledger.to_begin(),
+            bytes: 1,
+            ..Stored::default()
+        };
+        match ledger.tenant.allows(least) {
+            Ok(()) => Ok(()),
+            Err(_) if matches!(self.cars.contains(object.clone()).await, Ok(true)) => Ok(()),
+            Err(over) => {
+                ledger.tenant.over_quota.add(1);
+                Err(over)
+            }
+        }
     }
 
     /// A newer token keeps a subscription alive.

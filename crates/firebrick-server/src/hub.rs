@@ -15,6 +15,7 @@ use crate::ledgers::Ledger;
 use crate::lock::lock;
 use crate::metrics::Traffic;
 use crate::room::Room;
+use crate::tenants::Seat;
 
 /// A message as it is sent: a part of its own, and one that others are sent, too.
 #[derive(Debug)]
@@ -149,6 +150,10 @@ pub(crate) struct Connection {
     pub(crate) outbox: Option<Arc<Outbox>>,
     /// Of messages; all connections of a WebSocket have it together.
     pub(crate) traffic: Arc<Traffic>,
+    /// Among the connections of the tenant that its token selects.
+    _seat: Option<Seat>,
+    /// How many metas it has published in each ledger: its next ones replace them.
+    published: Mutex<HashMap<LedgerId, u64>>,
     seen: Mutex<Instant>,
     closed: AtomicBool,
     /// The ledgers that it has bound, and until when its token allows that.
@@ -168,6 +173,7 @@ impl Connection {
         base: String,
         outbox: Option<Arc<Outbox>>,
         traffic: Arc<Traffic>,
+        seat: Option<Seat>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -175,10 +181,25 @@ impl Connection {
             base,
             outbox,
             traffic,
+            _seat: seat,
+            published: Mutex::default(),
             seen: Mutex::new(Instant::now()),
             closed: AtomicBool::new(false),
             bound: Mutex::default(),
         })
+    }
+
+    /// By how much the metas of a ledger grow if this connection publishes so many.
+    pub(crate) fn growth(&self, ledger: &LedgerId, metas: u64, supersede: bool) -> i64 {
+        let before = lock(&self.published).get(ledger).copied();
+        let replaced = before.filter(|_| supersede).unwrap_or(0);
+        metas.cast_signed().saturating_sub(replaced.cast_signed())
+    }
+
+    pub(crate) fn published(&self, ledger: &LedgerId, growth: i64) {
+        let mut published = lock(&self.published);
+        let count = published.entry(ledger.clone()).or_default();
+        *count = count.saturating_add_signed(growth);
     }
 
     pub(crate) fn touch(&self) {

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::cars::CarUsage;
 use crate::clock::now;
 use crate::ids::LedgerId;
 use crate::lock::lock;
+use crate::metas::MetaUsage;
 use crate::metrics::{Counter, Traffic};
+use crate::tenants::{Stored, Tenant, Tenants};
 
 /// How often it is decided anew which ledgers are the busiest.
 const RANKING: Duration = Duration::from_secs(10);
@@ -24,12 +27,23 @@ pub(crate) struct Ledger {
     pub(crate) traffic: Traffic,
     /// In seconds since 1970; 0 is never.
     last_write: AtomicU64,
+    pub(crate) tenant: Arc<Tenant>,
+    stored: Mutex<Kept>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    stored: Stored,
+    /// How often that has changed, other than by counting.
+    changes: u64,
 }
 
 impl Ledger {
-    fn new(id: LedgerId) -> Self {
+    fn new(id: LedgerId, tenant: Arc<Tenant>) -> Self {
         Self {
             id,
+            tenant,
+            stored: Mutex::default(),
             published: Counter::default(),
             events: Counter::default(),
             traffic: Traffic::default(),
@@ -37,8 +51,75 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn written(&self) {
+    fn written(&self) {
         self.last_write.fetch_max(now(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn stored(&self) -> Stored {
+        lock(&self.stored).stored
+    }
+
+    /// What this ledger would add to its tenant if it got the first thing in it.
+    pub(crate) fn to_begin(&self) -> u64 {
+        1 - self.stored().ledgers.min(1)
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        lock(&self.stored).changes
+    }
+
+    pub(crate) fn car_added(&self, bytes: u64) {
+        self.change(true, |stored| {
+            stored.cars += 1;
+            stored.bytes += bytes;
+        });
+        self.written();
+    }
+
+    pub(crate) fn car_deleted(&self, bytes: u64) {
+        self.change(true, |stored| {
+            stored.cars = stored.cars.saturating_sub(1);
+            stored.bytes = stored.bytes.saturating_sub(bytes);
+        });
+    }
+
+    /// Metas were added, and so many of them stay for good: the others replace what was there.
+    pub(crate) fn metas_added(&self, published: u64, more: i64) {
+        self.published.add(published);
+        self.change(true, |stored| {
+            stored.metas = stored.metas.saturating_add_signed(more);
+        });
+        self.written();
+    }
+
+    /// What there is, unless it has changed while it was counted.
+    pub(crate) fn counted(&self, cars: CarUsage, metas: MetaUsage, changes: u64) {
+        self.last_write
+            .fetch_max(metas.last_write, Ordering::Relaxed);
+        if self.changes() == changes {
+            self.change(false, |stored| {
+                stored.cars = cars.cars;
+                stored.bytes = cars.bytes;
+                stored.metas = metas.metas;
+            });
+        }
+    }
+
+    /// Changes what is stored here, and the tenant's with it.
+    fn change(&self, counts: bool, change: impl FnOnce(&mut Stored)) {
+        let mut kept = lock(&self.stored);
+        let before = kept.stored;
+        let mut after = before;
+        change(&mut after);
+        after.ledgers = u64::from(after.cars > 0 || after.metas > 0);
+        kept.stored = after;
+        kept.changes += u64::from(counts);
+        let mut tenant = lock(&self.tenant.stored);
+        let moved = |sum: u64, before: u64, after: u64| (sum + after).saturating_sub(before);
+        tenant.ledgers = moved(tenant.ledgers, before.ledgers, after.ledgers);
+        tenant.cars = moved(tenant.cars, before.cars, after.cars);
+        tenant.bytes = moved(tenant.bytes, before.bytes, after.bytes);
+        tenant.metas = moved(tenant.metas, before.metas, after.metas);
     }
 
     fn counts(&self) -> Counts {
@@ -78,6 +159,7 @@ impl Counts {
 /// All ledgers that anybody has used, or that store something.
 #[derive(Debug)]
 pub(crate) struct Ledgers {
+    pub(crate) tenants: Tenants,
     all: Mutex<HashMap<LedgerId, Arc<Ledger>>>,
     ranking: Mutex<Ranking>,
 }
@@ -105,8 +187,9 @@ struct Ranked {
 
 impl Ledgers {
     /// `lines` is how many ledgers have metrics of their own.
-    pub(crate) fn new(lines: usize) -> Self {
+    pub(crate) fn new(tenants: Tenants, lines: usize) -> Self {
         Self {
+            tenants,
             all: Mutex::default(),
             ranking: Mutex::new(Ranking {
                 lines,
@@ -122,7 +205,7 @@ impl Ledgers {
         if let Some(ledger) = all.get(id) {
             return ledger.clone();
         }
-        let ledger = Arc::new(Ledger::new(id.clone()));
+        let ledger = Arc::new(Ledger::new(id.clone(), self.tenants.of(&id.tenant)));
         all.insert(id.clone(), ledger.clone());
         ledger
     }
@@ -181,10 +264,59 @@ impl Ranking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenants::TenantLimits;
+
+    fn ledgers(lines: usize) -> Ledgers {
+        let tenants = Tenants::new(TenantLimits::default(), None).unwrap();
+        Ledgers::new(tenants, lines)
+    }
+
+    #[test]
+    fn what_is_stored_adds_up() {
+        let ledgers = ledgers(1);
+        let ledger = |name: &str| ledgers.of(&LedgerId::new("t", name).unwrap());
+        let (a, b) = (ledger("a"), ledger("b"));
+        a.car_added(10);
+        a.car_added(5);
+        b.metas_added(2, 2);
+        b.metas_added(1, -1);
+        let stored = *lock(&a.tenant.stored);
+        let sum = Stored {
+            ledgers: 2,
+            cars: 2,
+            bytes: 15,
+            metas: 1,
+            arriving: 0,
+        };
+        assert_eq!(stored, sum);
+        // A count counts unless something has changed since it began.
+        let cars = CarUsage {
+            cars: 7,
+            bytes: 700,
+        };
+        let metas = MetaUsage {
+            metas: 3,
+            last_write: 9,
+        };
+        a.counted(cars, metas, 1);
+        assert_eq!(a.stored().bytes, 15);
+        a.counted(cars, metas, a.changes());
+        assert_eq!((a.stored().bytes, lock(&a.tenant.stored).bytes), (700, 700));
+        for (ledger, bytes) in [(&a, 1000), (&b, 1)] {
+            ledger.car_deleted(bytes);
+        }
+        b.metas_added(1, -5);
+        a.counted(CarUsage::default(), MetaUsage::default(), a.changes());
+        assert_eq!(*lock(&a.tenant.stored), Stored::default());
+        assert_eq!(
+            (a.to_begin(), a.last_write.load(Ordering::Relaxed) > 9),
+            (1, true)
+        );
+    }
 
     #[test]
     fn the_busiest_have_lines_and_no_line_goes_down() {
-        let ledgers = Ledgers::new(2);
+        let ledgers = ledgers(2);
         let ledger = |name: &str| ledgers.of(&LedgerId::new("t", name).unwrap());
         let start = Instant::now();
         let names = |lines: &[(LedgerId, Counts)]| {

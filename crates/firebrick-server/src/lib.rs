@@ -30,14 +30,17 @@ mod room;
 mod server;
 mod signed;
 mod socket;
+mod tenants;
 pub mod token;
 mod trace;
+mod usage;
 mod watched;
 
 pub use admin::AdminToken;
 pub use config::{Config, KeySource, Limits};
 pub use error::ServerError;
 pub use server::{ADMIN_TOKEN_FILE, KEY_FILE, Server, mint, signing_key};
+pub use tenants::TenantLimits;
 
 /// The code in the guide runs as doctests.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 mod sqlite;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
@@ -63,6 +64,15 @@ pub struct MetaView {
     pub new_keys: bool,
 }
 
+/// What a ledger has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetaUsage {
+    /// How many metas.
+    pub metas: u64,
+    /// When the newest came, in seconds since 1970.
+    pub last_write: u64,
+}
+
 /// Keeps the metas and keys of all ledgers.
 pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// Adds metas and keys, and returns the metas that were not there before. When it returns, they
@@ -79,6 +89,9 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
         ledger: LedgerId,
         position: i64,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>>;
+
+    /// Counts what each ledger has. This may take long.
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, MetaUsage>, MetaStoreError>>;
 
     /// Whether it works.
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>>;

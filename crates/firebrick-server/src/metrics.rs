@@ -3,6 +3,7 @@
 mod exposition;
 
 use std::array;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::ids::LedgerId;
-use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaView};
+use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView};
 
 pub(crate) use exposition::{CONTENT_TYPE, exposition};
 
@@ -214,6 +215,10 @@ impl MetaStore for Timed {
         position: i64,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>> {
         timed(&self.metrics.meta_after, self.store.after(ledger, position))
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, MetaUsage>, MetaStoreError>> {
+        self.store.usage()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>> {

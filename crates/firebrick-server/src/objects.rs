@@ -1,8 +1,9 @@
 //! CARs over HTTP, by signed URLs.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
@@ -18,8 +19,14 @@ use crate::cars::CarStoreError;
 use crate::clock::now;
 use crate::dispatch::App;
 use crate::ids::{LedgerId, ObjectId};
+use crate::ledgers::Ledger;
+use crate::lock::lock;
 use crate::signed::Target;
+use crate::tenants::{Arriving, OverQuota};
 use crate::watched::watch;
+
+/// So much of a body that is refused is read, in bytes.
+const UNREAD: usize = 8 << 20;
 
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,
@@ -56,6 +63,10 @@ pub(crate) async fn serve(
     };
     let begun = Instant::now();
     let account = app.ledgers.of(&ledger);
+    if let Err(refusal) = app.wait_for_turn(&account.tenant).await {
+        let later = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::TOO_MANY_REQUESTS, later, refusal.to_string()).into_response();
+    }
     let done = match verb {
         Verb::Get => match app.cars.get(object).await {
             Ok(Some(found)) => {
@@ -71,38 +82,89 @@ pub(crate) async fn serve(
             Err(error) => Err(error),
         },
         Verb::Put => {
-            let arriving = (app.clone(), account.clone());
-            let body = steady(body.into_data_stream(), app.limits.transfer);
-            let body = body.inspect_ok(move |piece| {
-                let (app, account) = &arriving;
-                for traffic in [&app.metrics.cars_traffic, &account.traffic] {
-                    traffic.received.add(piece.len() as u64);
-                }
-            });
-            let done = app.cars.put(object, body.boxed(), app.limits.object).await;
+            let done = receive(&app, &account, object, body).await;
             app.metrics.car_put.observe(begun.elapsed());
-            if done.is_ok() {
-                account.written();
-            }
             done
         }
-        Verb::Delete => app.cars.delete(object).await,
+        Verb::Delete => delete(&app, &account, object).await,
     };
     match done {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
-            let status = match &error {
-                CarStoreError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CarStoreError::Body(_) => StatusCode::BAD_REQUEST,
-                CarStoreError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => {
-                    StatusCode::INSUFFICIENT_STORAGE
-                }
-                CarStoreError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            };
             tracing::warn!(%error, %ledger, key, "a CAR cannot be stored or read");
-            (status, error.to_string()).into_response()
+            refuse(&error)
         }
     }
+}
+
+fn refuse(error: &CarStoreError) -> Response {
+    let status = match error {
+        CarStoreError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        CarStoreError::Body(cause) => match quota(cause) {
+            Some(over) => {
+                return (StatusCode::INSUFFICIENT_STORAGE, over.to_string()).into_response();
+            }
+            None => StatusCode::BAD_REQUEST,
+        },
+        CarStoreError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        CarStoreError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, error.to_string()).into_response()
+}
+
+/// What ended a body, if that was the tenant's quota.
+fn quota(cause: &io::Error) -> Option<&OverQuota> {
+    cause.get_ref()?.downcast_ref()
+}
+
+async fn receive(
+    app: &Arc<App>,
+    ledger: &Arc<Ledger>,
+    object: ObjectId,
+    body: Body,
+) -> Result<(), CarStoreError> {
+    let mut body = steady(body.into_data_stream(), app.limits.transfer);
+    let over = |over| CarStoreError::Body(io::Error::other(over));
+    if let Err(refused) = app.room_for(ledger, &object).await {
+        // A client that is still sending would take an early answer for a failure of the network.
+        let mut rest = UNREAD;
+        while let Some(Ok(piece)) = body.next().await
+            && rest > piece.len()
+        {
+            rest -= piece.len();
+        }
+        return Err(over(refused));
+    }
+    // There it takes no room again: the first copy stays.
+    let known = app.cars.contains(object.clone()).await?;
+    let arriving = Arc::new(Mutex::new(Arriving::new(ledger.tenant.clone())));
+    let (metrics, account, room) = (app.metrics.clone(), ledger.clone(), arriving.clone());
+    let body = body.and_then(move |piece| {
+        let len = piece.len() as u64;
+        for traffic in [&metrics.cars_traffic, &account.traffic] {
+            traffic.received.add(len);
+        }
+        let room = if known { Ok(()) } else { lock(&room).grow(len) };
+        ready(room.map(|()| piece).map_err(io::Error::other))
+    });
+    app.cars
+        .put(object, body.boxed(), app.limits.object)
+        .await?;
+    if !known {
+        ledger.car_added(lock(&arriving).bytes());
+    }
+    Ok(())
+}
+
+async fn delete(app: &App, ledger: &Ledger, object: ObjectId) -> Result<(), CarStoreError> {
+    let len = app.cars.get(object.clone()).await?.map(|found| found.len);
+    app.cars.delete(object).await?;
+    if let Some(len) = len {
+        ledger.car_deleted(len);
+    }
+    Ok(())
 }
 
 fn send(len: u64, body: Body) -> Response {

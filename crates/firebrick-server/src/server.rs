@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use firebrick_core::cloud::{AttachUrl, Claims, Conn};
 use tokio::net::TcpListener;
@@ -23,8 +24,9 @@ use crate::listen::accept;
 use crate::metas::{MetaStore, Sqlite};
 use crate::metrics::{Metrics, Timed};
 use crate::signed::Signer;
+use crate::tenants::Tenants;
 use crate::token::{PublicKey, SigningKey, Verifier};
-use crate::{Config, ServerError};
+use crate::{Config, ServerError, usage};
 
 /// The private key in the data directory.
 pub const KEY_FILE: &str = "token-key.json";
@@ -108,10 +110,12 @@ impl Server {
             None => AttachUrl::new(&reachable(address).to_string(), false)
                 .map_err(|error| ServerError::Config(error.to_string()))?,
         };
+        let tenants = Tenants::new(config.tenants, config.tenants_file.clone())?;
         let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App {
             hub: Hub::default(),
-            ledgers: Ledgers::new(config.limits.ledger_metrics),
+            ledgers: Ledgers::new(tenants, config.limits.ledger_metrics),
+            counted: AtomicBool::new(false),
             metas: Arc::new(Timed {
                 store: metas,
                 metrics: metrics.clone(),
@@ -132,6 +136,7 @@ impl Server {
         });
         let accepting = tokio::spawn(accept(listener, app.clone()));
         tokio::spawn(sweep(app.clone()));
+        tokio::spawn(usage::count(app.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
             _ends_when_dropped: app.drain.clone().drop_guard(),
@@ -152,6 +157,7 @@ impl Server {
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         config.check()?;
         public_keys(config)?;
+        Tenants::new(config.tenants, config.tenants_file.clone())?;
         let mut existing = config.data.as_path();
         while !existing.exists() {
             existing = match existing.parent() {
@@ -184,6 +190,16 @@ impl Server {
     #[must_use]
     pub fn admin_token_file(&self) -> Option<&Path> {
         self.admin_token_file.as_deref()
+    }
+
+    /// Reads files of the settings again that may change: what tenants may use.
+    ///
+    /// # Errors
+    /// [`ServerError`] says what is wrong; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), ServerError> {
+        self.app.ledgers.tenants.reload()?;
+        tracing::info!("read the settings again");
+        Ok(())
     }
 
     /// Whether a connection of the protocol is open.

@@ -42,6 +42,24 @@ pub(crate) struct ServeArgs {
     /// Offer no WebSockets: clients ask once a second
     #[arg(long)]
     pub(crate) no_websockets: bool,
+    /// File with limits of single tenants, in JSON; read again on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FIREBRICK_TENANTS")]
+    pub(crate) tenants: Option<PathBuf>,
+    /// Connections at a time that each tenant may have
+    #[arg(long, value_name = "N", env = "FIREBRICK_TENANT_CONNECTIONS")]
+    pub(crate) tenant_connections: Option<u64>,
+    /// Messages and transfers in a second that each tenant may send
+    #[arg(long, value_name = "N", env = "FIREBRICK_TENANT_MESSAGES")]
+    pub(crate) tenant_messages: Option<u32>,
+    /// Bytes of CARs that each tenant may store
+    #[arg(long, value_name = "BYTES", env = "FIREBRICK_TENANT_BYTES")]
+    pub(crate) tenant_bytes: Option<u64>,
+    /// Metas that each tenant may have
+    #[arg(long, value_name = "N", env = "FIREBRICK_TENANT_METAS")]
+    pub(crate) tenant_metas: Option<u64>,
+    /// Ledgers that each tenant may have
+    #[arg(long, value_name = "N", env = "FIREBRICK_TENANT_LEDGERS")]
+    pub(crate) tenant_ledgers: Option<u64>,
     /// What lets in to /metrics and /admin; without it the server makes one in its data directory
     #[arg(
         long,

@@ -1,9 +1,9 @@
 //! `serve`: a sync server, until it is asked to end.
 
-use firebrick_server::{AdminToken, Config, KeySource, Server, ServerError};
+use firebrick_server::{AdminToken, Config, KeySource, Server, ServerError, TenantLimits};
 use serde_json::json;
 
-use super::{interrupted, token};
+use super::{hung_up, interrupted, token};
 use crate::args::ServeArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::Output;
@@ -64,7 +64,19 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
         }
     }
     output.flush()?;
-    interrupted().await;
+    let hangup = async {
+        loop {
+            hung_up().await;
+            match server.reload() {
+                Ok(()) => output.note("Read the settings again."),
+                Err(error) => output.warn(format!("The settings stay as they were: {error}")),
+            }
+        }
+    };
+    tokio::select! {
+        () = interrupted() => {}
+        () = hangup => {}
+    }
     output.note("Ending: requests that have begun may finish.");
     server.shutdown().await;
     Ok(Exit::Done)
@@ -91,6 +103,14 @@ fn config(args: &ServeArgs) -> Result<Config> {
     config.audience.clone_from(&args.audience);
     config.websockets = !args.no_websockets;
     config.limits.object = args.max_object;
+    config.tenants = TenantLimits {
+        connections: args.tenant_connections,
+        messages_per_second: args.tenant_messages,
+        stored_bytes: args.tenant_bytes,
+        metas: args.tenant_metas,
+        ledgers: args.tenant_ledgers,
+    };
+    config.tenants_file.clone_from(&args.tenants);
     config.admin_token = match (&args.admin_token, &args.admin_token_file) {
         (Some(text), _) => Some(AdminToken::new(text)?),
         (None, Some(path)) => Some(AdminToken::new(&token::read_key(path)?)?),

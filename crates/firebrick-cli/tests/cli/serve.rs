@@ -151,6 +151,8 @@ fn settings_are_checked() {
     assert_eq!(run(&["--grant", "nothing"]).0, 2);
     assert_eq!(run(&["--admin-token", "short"]).0, 4);
     assert_eq!(run(&["--admin-token-file", "none"]).0, 4);
+    assert_eq!(run(&["--tenants", "none"]).0, 5);
+    assert_eq!(run(&["--tenants", &place.write("tenants", "{")]).0, 4);
     assert_eq!(run(&["--log-level", "loud"]).0, 2);
     assert_eq!(run(&["--log-format", "xml"]).0, 2);
     place.write("file", "");

@@ -1,6 +1,7 @@
 //! CARs as files.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use super::{CarStore, CarStoreError, Object};
-use crate::ids::{Name, ObjectId};
+use super::{CarStore, CarStoreError, CarUsage, Object};
+use crate::ids::{LedgerId, Name, ObjectId};
 use crate::lock::lock;
 
 /// Capital letters are written as numbers, for file systems that do not tell them from small ones. So is
@@ -155,6 +156,61 @@ impl Names {
     }
 }
 
+/// What is in each directory of a ledger.
+fn walk(root: &Path) -> io::Result<HashMap<LedgerId, CarUsage>> {
+    let mut ledgers = HashMap::new();
+    for (tenant, path) in directories(root)? {
+        for (ledger, path) in directories(&path)? {
+            // What does not have a name of ours is nobody's.
+            let Ok(id) = LedgerId::new(&decoded(&tenant), &decoded(&ledger)) else {
+                continue;
+            };
+            let mut usage = CarUsage::default();
+            for (_, store) in directories(&path)? {
+                for (_, part) in directories(&store)? {
+                    add_files(&part, &mut usage)?;
+                }
+            }
+            ledgers.insert(id, usage);
+        }
+    }
+    Ok(ledgers)
+}
+
+fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+fn directories(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with('.')
+            && entry.file_type()?.is_dir()
+        {
+            found.push((name, entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn add_files(path: &Path, usage: &mut CarUsage) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        match entry?.metadata() {
+            Ok(metadata) if metadata.is_file() => {
+                usage.cars += 1;
+                usage.bytes += metadata.len();
+            }
+            Ok(_) => {}
+            // Deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -196,6 +252,11 @@ impl CarStore for Disk {
 
     fn contains(&self, object: ObjectId) -> BoxFuture<'_, Result<bool, CarStoreError>> {
         async move { Ok(tokio::fs::try_exists(self.path(&object)).await?) }.boxed()
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, CarUsage>, CarStoreError>> {
+        let root = self.root.clone();
+        async move { Ok(blocking(move || walk(&root)).await?) }.boxed()
     }
 
     fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>> {
@@ -273,6 +334,29 @@ mod tests {
         let ledger = disk.path(&object("m"));
         let unsettled = disk.names.unsettled(ledger.parent().unwrap(), &disk.root);
         assert_eq!((unsettled.len(), unsettled[3]), (4, above[3]));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&dir.path().join("objects")).unwrap();
+        assert!(disk.usage().await.unwrap().is_empty());
+        disk.put(object("L é."), body(&["abc"]), 9).await.unwrap();
+        disk.put(object("two"), body(&["ab", "c", "d"]), 9)
+            .await
+            .unwrap();
+        let file = ObjectId::new(
+            object("two").ledger,
+            "file-index",
+            &object("two").cid.to_string(),
+        );
+        disk.put(file.unwrap(), body(&["x"]), 9).await.unwrap();
+        std::fs::write(dir.path().join("objects/stray"), "x").unwrap();
+        let usage = disk.usage().await.unwrap();
+        let expected = |cars, bytes| Some(CarUsage { cars, bytes });
+        assert_eq!(usage.get(&object("L é.").ledger).copied(), expected(1, 3));
+        assert_eq!(usage.get(&object("two").ledger).copied(), expected(2, 5));
+        assert_eq!(usage.len(), 2);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
+use super::{MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView, StoredMeta};
 use crate::ids::LedgerId;
 use crate::lock::lock;
 
@@ -180,6 +180,34 @@ impl MetaStore for Sqlite {
                 keys: all_keys(&transaction, &ledger)?,
                 new_keys: false,
             })
+        })
+        .boxed()
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, MetaUsage>, MetaStoreError>> {
+        let reads = self.reads.clone();
+        blocking(move || {
+            let connection = lock(&reads);
+            // The inner one needs nothing but an index.
+            let mut statement = connection.prepare_cached(
+                "SELECT tenant, ledger, count, created FROM metas JOIN
+                 (SELECT max(position) AS newest, count(*) AS count FROM metas
+                  GROUP BY tenant, ledger) ON position = newest",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut ledgers = HashMap::new();
+            while let Some(row) = rows.next()? {
+                let (tenant, ledger): (String, String) = (row.get(0)?, row.get(1)?);
+                let number = |n: i64| u64::try_from(n).unwrap_or(0);
+                if let Ok(id) = LedgerId::new(&tenant, &ledger) {
+                    let usage = MetaUsage {
+                        metas: number(row.get(2)?),
+                        last_write: number(row.get(3)?),
+                    };
+                    ledgers.insert(id, usage);
+                }
+            }
+            Ok(ledgers)
         })
         .boxed()
     }
@@ -485,6 +513,9 @@ mod tests {
         store.put(one.clone(), put("c", &[5], &[])).await.unwrap();
         // Other ledgers have none of it, and everything is there after a restart.
         assert!(store.after(two, 0).await.unwrap().metas.is_empty());
+        let usage = store.usage().await.unwrap();
+        assert_eq!((usage.len(), usage[&one].metas), (1, 3));
+        assert!(usage[&one].last_write > 1_700_000_000);
         drop(store);
         let store = Sqlite::open(&path).unwrap();
         store.check().await.unwrap();

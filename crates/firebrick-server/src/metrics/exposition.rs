@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
@@ -14,6 +15,8 @@ use prometheus_client::registry::Registry;
 
 use super::{BOUNDS, Counter, Latency, OUTCOMES, TYPES, resident_memory};
 use crate::dispatch::App;
+use crate::lock::lock;
+use crate::tenants::Stored;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -265,6 +268,31 @@ fn messages(app: &App, page: &mut Page<'_>) -> fmt::Result {
 
 fn stores(app: &App, page: &mut Page<'_>) -> fmt::Result {
     let metrics = &app.metrics;
+    let mut sum = Stored::default();
+    for tenant in app.ledgers.tenants.list() {
+        let stored = *lock(&tenant.stored);
+        sum.ledgers += stored.ledgers;
+        sum.cars += stored.cars;
+        sum.bytes += stored.bytes;
+        sum.metas += stored.metas;
+    }
+    for (name, help, value) in [
+        (
+            "stored_ledgers",
+            "Ledgers with anything in them",
+            sum.ledgers,
+        ),
+        ("stored_cars", "CARs that are stored", sum.cars),
+        ("stored_bytes", "Bytes of these CARs", sum.bytes),
+        ("stored_metas", "Metas that are stored", sum.metas),
+        (
+            "stored_counted",
+            "1 when what was stored before the start is among that",
+            app.counted.load(Ordering::Acquire).into(),
+        ),
+    ] {
+        page.gauge(name, help, value)?;
+    }
     page.latencies(
         "car_seconds",
         "Time for a CAR to come or go",

@@ -65,6 +65,11 @@ impl Bed {
         self.address
     }
 
+    pub(crate) fn reload(&self) {
+        let server = self.server.lock().unwrap();
+        server.as_ref().unwrap().reload().unwrap();
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("fpcloud://{}?protocol=ws", self.address)
     }

@@ -5,6 +5,7 @@
 mod bed;
 mod conforms;
 mod hostile;
+mod quotas;
 mod sync;
 mod tokens;
 mod trust;

@@ -8,5 +8,6 @@ mod logs;
 mod merging;
 mod metrics;
 mod objects;
+mod quotas;
 mod support;
 mod trouble;

@@ -1,5 +1,6 @@
 //! Bad input, slow readers, restarts, a database that fails.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use firebrick_core::cloud::{Auth, Body, Message, MetaEntry, Operation};
 use firebrick_server::Server;
-use firebrick_server::cars::{CarStore, CarStoreError, Disk, Object};
+use firebrick_server::cars::{CarStore, CarStoreError, CarUsage, Disk, Object};
 use firebrick_server::ids::{LedgerId, ObjectId};
-use firebrick_server::metas::{MetaPut, MetaStore, MetaStoreError, MetaView, Sqlite};
+use firebrick_server::metas::{MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView, Sqlite};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, SinkExt};
@@ -236,6 +237,10 @@ impl MetaStore for Flaky {
         .boxed()
     }
 
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, MetaUsage>, MetaStoreError>> {
+        self.inner.usage()
+    }
+
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>> {
         async move {
             self.state()?;
@@ -310,6 +315,10 @@ impl CarStore for Narrow {
 
     fn contains(&self, object: ObjectId) -> BoxFuture<'_, Result<bool, CarStoreError>> {
         self.inner.contains(object)
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<HashMap<LedgerId, CarUsage>, CarStoreError>> {
+        self.inner.usage()
     }
 
     fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>> {

@@ -1,9 +1,14 @@
 //! What the errors of a server mean.
 
+use std::time::Duration;
+
 use firebrick_core::cloud::ErrorBody;
 use reqwest::StatusCode;
 
 use crate::gateway::{GatewayError, GatewayErrorKind};
+
+/// How long to be silent after too many requests.
+const SLOWER: Duration = Duration::from_secs(2);
 
 /// The server does not know the connection (any more).
 pub(super) fn is_lost_connection(error: &ErrorBody) -> bool {
@@ -30,7 +35,11 @@ pub(super) fn judge(error: &ErrorBody) -> GatewayError {
         _ => GatewayErrorKind::Other,
     };
     let said: String = error.message.chars().take(500).collect();
-    GatewayError::new(kind, format!("the server says: {said}"))
+    let judged = GatewayError::new(kind, format!("the server says: {said}"));
+    match error.reason.as_deref() {
+        Some("rate") => judged.with_retry_after(SLOWER),
+        _ => judged,
+    }
 }
 
 /// What the status of an answer to a signed URL means, if it is a failure.
@@ -51,10 +60,11 @@ pub(super) fn judge_status(status: StatusCode, what: &str) -> Option<GatewayErro
         // Signed for a while only: a new one may do.
         _ => (GatewayErrorKind::Other, ""),
     };
-    Some(GatewayError::new(
-        kind,
-        format!("{what} failed with {status}{hint}"),
-    ))
+    let error = GatewayError::new(kind, format!("{what} failed with {status}{hint}"));
+    Some(match status {
+        StatusCode::TOO_MANY_REQUESTS => error.with_retry_after(SLOWER),
+        _ => error,
+    })
 }
 
 /// No answer came.
