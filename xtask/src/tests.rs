@@ -163,6 +163,7 @@ fn docs() -> Result<Count> {
 }
 
 fn unit() -> Result<Count> {
+    install_postgres()?;
     let has_nextest = output(cargo().args(["nextest", "--version"])).is_some();
     if has_nextest {
         count::run(cargo().args([
@@ -183,6 +184,20 @@ fn unit() -> Result<Count> {
             "--tests",
         ]))
     }
+}
+
+/// Tests start clusters of their own; only the programs are needed.
+fn install_postgres() -> Result<()> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let mut debian = debian.flatten().map(|version| version.path());
+    if debian.any(|version| version.join("bin/initdb").exists())
+        || output(program("initdb").arg("--version")).is_some()
+    {
+        return Ok(());
+    }
+    apt_install(&["postgresql"], "tests of several servers need PostgreSQL")
 }
 
 fn doctests() -> Result<Count> {

@@ -1,17 +1,23 @@
 //! Where CARs are kept.
 
+mod bucket;
 mod disk;
+mod incoming;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
+use firebrick_core::cloud::Verb;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::ids::{LedgerId, ObjectId};
 
+pub use bucket::Bucket;
 pub use disk::Disk;
 
 /// Why a CAR cannot be stored or read.
@@ -21,6 +27,15 @@ pub enum CarStoreError {
     /// The store fails.
     #[error("the server cannot store or read CARs now: {0}")]
     Io(#[from] io::Error),
+    /// The store is elsewhere and cannot be used.
+    #[error("the server cannot store or read CARs now; try again later")]
+    Unavailable {
+        /// For the log, not for clients.
+        cause: String,
+    },
+    /// The settings of the store make no sense.
+    #[error("{0}")]
+    Config(String),
     /// The body ended early or failed.
     #[error("the body did not arrive: {0}")]
     Body(io::Error),
@@ -79,4 +94,20 @@ pub trait CarStore: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes a CAR; one that is not there is no error.
     fn delete(&self, object: ObjectId) -> BoxFuture<'_, Result<(), CarStoreError>>;
+
+    /// A URL of the store's own, by which a client does one thing with one CAR for some time. Without one
+    /// the client gets a URL of the server, which carries the bytes.
+    fn presign(
+        &self,
+        _object: ObjectId,
+        _verb: Verb,
+        _valid: Duration,
+    ) -> BoxFuture<'_, Option<String>> {
+        async { None }.boxed()
+    }
+
+    /// Whether CARs can be read.
+    fn check(&self) -> BoxFuture<'_, Result<(), CarStoreError>> {
+        async { Ok(()) }.boxed()
+    }
 }

@@ -6,13 +6,20 @@ use std::time::Duration;
 
 use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
 
-use crate::{AdminToken, ServerError, TenantLimits};
+use crate::{AdminToken, ServerError, StoreUrl, TenantLimits};
 
 /// Where a server has its data, where it listens, whom it believes.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The data directory; made when it is missing.
     pub data: PathBuf,
+    /// Where metas and the keys of ledgers are, if not in the data directory: `postgres://…`. Servers
+    /// that share them are one.
+    pub metas: Option<StoreUrl>,
+    /// Where CARs are, if not in the data directory: `s3://bucket/prefix`.
+    pub objects: Option<StoreUrl>,
+    /// Whether clients get URLs of that store. Without them its bytes go through this server.
+    pub presign: bool,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// How clients reach the server: `http://host:port` or `https://host`. Without it, each client is
@@ -123,6 +130,9 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            metas: None,
+            objects: None,
+            presign: true,
             listen: (Ipv4Addr::LOCALHOST, 8909).into(),
             public_url: None,
             keys: Vec::new(),
@@ -148,6 +158,15 @@ impl Config {
         {
             return refuse(format!(
                 "the public URL {url:?} is not http://host:port or https://host"
+            ));
+        }
+        if let Some(url) = &self.metas
+            && !["postgres://", "postgresql://"]
+                .iter()
+                .any(|scheme| url.expose().starts_with(scheme))
+        {
+            return refuse(format!(
+                "{url} is no place for metas; write postgres://user:password@host/database"
             ));
         }
         if let Some(url) = &self.jwks_url

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use firebrick_core::cid::Cid;
@@ -406,7 +406,7 @@ impl App {
         Ok(connection)
     }
 
-    fn tools(&self) -> Tools {
+    pub(crate) fn tools(&self) -> Tools {
         Tools {
             metas: self.metas.clone(),
             signer: self.signer.clone(),
@@ -532,8 +532,19 @@ impl App {
         if operation == Operation::Put {
             self.room_for(&ledger, &object).await?;
         }
-        let store = object.store.as_str();
-        let signed_url = self.sign(asked, &ledger.id, verb, store, &scope.url.key, scope);
+        let store = object.store.clone();
+        let valid = Duration::from_secs(self.expires(asked, scope).saturating_sub(now()));
+        let signed_url = match self.cars.presign(object, verb, valid).await {
+            Some(url) => url,
+            None => self.sign(
+                asked,
+                &ledger.id,
+                verb,
+                store.as_str(),
+                &scope.url.key,
+                scope,
+            ),
+        };
         Ok(Body::ResData {
             operation,
             kind: DataKind::Data,
@@ -574,7 +585,13 @@ impl App {
         Ok(())
     }
 
-    /// Not longer than asked for, nor than the server allows, nor than the token.
+    /// When a URL ends: not later than asked for, nor than the server allows, nor than the token.
+    fn expires(&self, asked: Asked<'_>, scope: &Scope) -> u64 {
+        let most = self.limits.signed_url.as_secs();
+        let seconds = scope.url.expires.map_or(most, |asked| asked.min(most));
+        (now() + seconds).min(asked.valid_until())
+    }
+
     fn sign(
         &self,
         asked: Asked<'_>,
@@ -584,14 +601,12 @@ impl App {
         key: &str,
         scope: &Scope,
     ) -> String {
-        let most = self.limits.signed_url.as_secs();
-        let seconds = scope.url.expires.map_or(most, |asked| asked.min(most));
         let target = Target {
             verb,
             ledger,
             store,
             key,
-            expires: (now() + seconds).min(asked.valid_until()),
+            expires: self.expires(asked, scope),
         };
         let base = &asked.connection.base;
         self.signer.url(base, &target, &asked.message.tid)

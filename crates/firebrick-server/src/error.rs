@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::StoreUrl;
 use crate::metas::MetaStoreError;
 use crate::token::KeyFormError;
 
@@ -41,6 +42,25 @@ pub enum ServerError {
     /// The metas cannot be opened.
     #[error("the metas cannot be opened: {0}")]
     Metas(#[from] MetaStoreError),
+    /// A store outside of the data directory cannot be used.
+    #[error("cannot use {url}: {cause}")]
+    Store {
+        /// Which, without its password.
+        url: StoreUrl,
+        /// Why it failed.
+        cause: String,
+    },
+    /// The servers of one database must sign tokens with the same key.
+    #[error(
+        "{} has another key than the servers of {url}; move the file away to use theirs",
+        path.display()
+    )]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+        /// The database.
+        url: StoreUrl,
+    },
     /// A setting makes no sense.
     #[error("{0}")]
     Config(String),

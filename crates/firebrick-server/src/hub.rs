@@ -344,6 +344,19 @@ impl Hub {
         }
     }
 
+    /// The room of a ledger if somebody is there.
+    pub(crate) fn find_room(&self, ledger: &LedgerId) -> Option<Arc<Room>> {
+        lock(&self.rooms).get(ledger).and_then(Weak::upgrade)
+    }
+
+    /// All rooms where somebody is.
+    pub(crate) fn rooms(&self) -> Vec<Arc<Room>> {
+        lock(&self.rooms)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
     pub(crate) fn room(&self, ledger: &Arc<Ledger>) -> Arc<Room> {
         let mut rooms = lock(&self.rooms);
         if let Some(room) = rooms.get(&ledger.id).and_then(Weak::upgrade) {

@@ -22,6 +22,7 @@ mod hub;
 pub mod ids;
 mod ledgers;
 mod listen;
+mod location;
 mod lock;
 pub mod metas;
 mod metrics;
@@ -30,16 +31,20 @@ mod room;
 mod server;
 mod signed;
 mod socket;
+mod start;
 mod tenants;
 pub mod token;
 mod trace;
 mod usage;
+mod wake;
 mod watched;
 
 pub use admin::AdminToken;
 pub use config::{Config, KeySource, Limits};
 pub use error::ServerError;
-pub use server::{ADMIN_TOKEN_FILE, KEY_FILE, Server, mint, signing_key};
+pub use location::StoreUrl;
+pub use server::{ADMIN_TOKEN_FILE, Server, mint};
+pub use start::{KEY_FILE, signing_key};
 pub use tenants::TenantLimits;
 
 /// The code in the guide runs as doctests.

@@ -1,15 +1,20 @@
 //! Where metas and keys are kept.
 
+mod postgres;
 mod sqlite;
 
 use std::collections::HashMap;
 use std::fmt;
 
 use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use zeroize::Zeroizing;
 
 use crate::ids::LedgerId;
 
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 /// Why metas cannot be stored or read.
@@ -60,8 +65,27 @@ pub struct MetaView {
     pub metas: Vec<StoredMeta>,
     /// All keys.
     pub keys: Vec<KeyText>,
-    /// Whether a key is among them that was not there before.
+    /// Whether a key is among them that was not there before, or came after the position.
     pub new_keys: bool,
+    /// After a put: the ledger's position before it, if others write to the same store; else 0. Who
+    /// has read less lacks what others put.
+    pub before: i64,
+    /// Up to where this reads.
+    pub position: i64,
+}
+
+/// What others may have written to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A ledger has something at this position.
+    Ledger {
+        /// Which.
+        ledger: LedgerId,
+        /// Where it is now.
+        position: i64,
+    },
+    /// Anything may have changed: for a while nobody was listening.
+    Unknown,
 }
 
 /// What a ledger has.
@@ -83,7 +107,7 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
         put: MetaPut,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>>;
 
-    /// The metas after a position; 0 is before all.
+    /// The metas after a position; 0 is before all. So is a position that the ledger has not reached.
     fn after(
         &self,
         ledger: LedgerId,
@@ -95,4 +119,21 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
 
     /// Whether it works.
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>>;
+
+    /// What is written to the store, by this server and by others, if there can be others. It begins with
+    /// [`Change::Unknown`], and says so again whenever something may have been missed. It ends with its
+    /// reader.
+    fn changes(&self) -> Option<BoxStream<'static, Change>> {
+        None
+    }
+
+    /// A secret that all servers of this store share: the one that it has, else `fresh`. Nothing if each
+    /// server keeps its own.
+    fn secret(
+        &self,
+        _name: &'static str,
+        _fresh: Zeroizing<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<Option<Zeroizing<Vec<u8>>>, MetaStoreError>> {
+        async { Ok(None) }.boxed()
+    }
 }

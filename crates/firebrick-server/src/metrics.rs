@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 
 use crate::ids::LedgerId;
-use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView};
+use crate::metas::{Change, MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView};
 
 pub(crate) use exposition::{CONTENT_TYPE, exposition};
 
@@ -223,6 +224,10 @@ impl MetaStore for Timed {
 
     fn check(&self) -> BoxFuture<'_, Result<(), MetaStoreError>> {
         self.store.check()
+    }
+
+    fn changes(&self) -> Option<BoxStream<'static, Change>> {
+        self.store.changes()
     }
 }
 

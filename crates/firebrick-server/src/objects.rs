@@ -91,7 +91,11 @@ pub(crate) async fn serve(
     match done {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
-            tracing::warn!(%error, %ledger, key, "a CAR cannot be stored or read");
+            let cause = match &error {
+                CarStoreError::Unavailable { cause } => cause,
+                _ => "",
+            };
+            tracing::warn!(%error, cause, %ledger, key, "a CAR cannot be stored or read");
             refuse(&error)
         }
     }
@@ -109,7 +113,8 @@ fn refuse(error: &CarStoreError) -> Response {
         CarStoreError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => {
             StatusCode::INSUFFICIENT_STORAGE
         }
-        CarStoreError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        CarStoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        CarStoreError::Io(_) | CarStoreError::Config(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, error.to_string()).into_response()
 }

@@ -8,7 +8,7 @@
 //!
 //! Puts that wait while others are stored are then stored together, and told in one event.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use firebrick_core::cloud::{Auth, Conn, META_KEY, Message, MetaSet, Scope, Store, Verb};
@@ -22,8 +22,9 @@ use crate::hub::{Connection, Outbox, Outgoing};
 use crate::ids::LedgerId;
 use crate::ledgers::Ledger;
 use crate::lock::lock;
-use crate::metas::{MetaPut, MetaStore, MetaStoreError, StoredMeta};
+use crate::metas::{MetaPut, MetaStore, MetaStoreError, MetaView, StoredMeta};
 use crate::signed::{Signature, Signer, Target};
+use crate::wake::Heard;
 
 /// The most puts that share an event, and the bytes from which on no more join it.
 const SHARED_PUTS: usize = 256;
@@ -35,6 +36,7 @@ pub(crate) struct Room {
     account: Arc<Ledger>,
     members: Mutex<HashMap<Conn, Member>>,
     puts: std::sync::Mutex<Puts>,
+    pub(crate) heard: Heard,
 }
 
 /// Puts that wait for the room's lock.
@@ -63,6 +65,15 @@ pub(crate) struct Member {
     valid_until: u64,
     /// The last meta that it was sent.
     position: i64,
+}
+
+impl Member {
+    /// Where it is told what is new, unless it asks by itself or its token has ended. Once the token is
+    /// renewed it gets what it has missed.
+    fn listens(&self, now: u64) -> Option<&Outbox> {
+        let outbox = self.connection.outbox.as_deref();
+        outbox.filter(|_| self.valid_until > now)
+    }
 }
 
 /// What asks for a bind.
@@ -104,6 +115,7 @@ impl Room {
             account,
             members: Mutex::default(),
             puts: std::sync::Mutex::default(),
+            heard: Heard::default(),
         }
     }
 
@@ -145,7 +157,7 @@ impl Room {
             tid: tid.clone(),
             scope: scope.clone(),
             valid_until,
-            position: last(&view.metas).unwrap_or(position),
+            position: view.position,
         };
         members.insert(connection.name.clone(), member);
         if connection.is_closed() {
@@ -215,9 +227,11 @@ impl Room {
             let mut metas = Vec::new();
             let mut keys = Vec::new();
             let mut key_owners = HashSet::new();
+            let mut spans = Vec::new();
             let mut answers = Vec::new();
             for (result, owner) in results.into_iter().zip(owners) {
                 answers.push(result.map(|fresh| {
+                    spans.push((fresh.before, fresh.position));
                     metas.extend(fresh.metas);
                     // Each has all keys of its time, and keys are only added.
                     if fresh.keys.len() >= keys.len() {
@@ -231,9 +245,18 @@ impl Room {
             }
             metas.sort_by_key(|meta: &StoredMeta| meta.position);
             if !(metas.is_empty() && key_owners.is_empty()) {
-                let position = last(&metas);
-                let news = News::new(&metas, &keys, key_owners);
-                self.tell(&mut members, &news, position, &tools);
+                match reached(&members, spans) {
+                    Some(position) => {
+                        let news = News::new(&metas, &keys, key_owners);
+                        self.tell(&mut members, &news, position, &tools);
+                    }
+                    // What fails here is made up for when the others' writing is heard.
+                    None => {
+                        if let Err(error) = self.tell_missed(&mut members, &tools).await {
+                            tracing::warn!(%error, "subscribers wait for what others wrote");
+                        }
+                    }
+                }
             }
             drop(members);
             for (answer, done) in answers.into_iter().zip(done) {
@@ -264,29 +287,62 @@ impl Room {
         taken.map(|Put { put, done }| (put, done)).unzip()
     }
 
-    fn tell(
-        &self,
-        members: &mut HashMap<Conn, Member>,
-        news: &News,
-        position: Option<i64>,
-        tools: &Tools,
-    ) {
+    fn tell(&self, members: &mut HashMap<Conn, Member>, news: &News, position: i64, tools: &Tools) {
         let now = now();
         let signature = tools.signature(&self.ledger);
         for member in members.values_mut() {
-            let Some(outbox) = &member.connection.outbox else {
+            let Some(outbox) = member.listens(now) else {
                 continue;
             };
-            // Once its token is renewed it gets what it has missed.
-            if member.valid_until <= now {
-                continue;
-            }
             if let Some(content) = news.for_reader(&member.connection.name) {
                 let url = signature.url(&member.connection.base, &member.tid);
                 self.send(outbox, member.envelope.seal(&url, content));
             }
-            member.position = position.unwrap_or(member.position);
+            member.position = position;
         }
+    }
+
+    /// Somebody has written elsewhere, up to this position: tells what has not been told.
+    pub(crate) async fn catch_up(
+        &self,
+        position: i64,
+        tools: &Tools,
+    ) -> Result<(), MetaStoreError> {
+        let mut members = self.members.lock().await;
+        if listening(&members).all(|member| member.position >= position) {
+            return Ok(());
+        }
+        self.tell_missed(&mut members, tools).await
+    }
+
+    /// Tells each member what came after its position.
+    async fn tell_missed(
+        &self,
+        members: &mut HashMap<Conn, Member>,
+        tools: &Tools,
+    ) -> Result<(), MetaStoreError> {
+        let Some(first) = listening(members).map(|member| member.position).min() else {
+            return Ok(());
+        };
+        let view = tools.metas.after(self.ledger.clone(), first).await?;
+        let now = now();
+        let signature = tools.signature(&self.ledger);
+        let mut news_since = BTreeMap::new();
+        for member in members.values_mut() {
+            let Some(outbox) = member.listens(now) else {
+                continue;
+            };
+            let news = news_since
+                .entry(member.position)
+                .or_insert_with(|| missed(&view, member.position));
+            let news = news.as_ref();
+            if let Some(content) = news.and_then(|news| news.for_reader(&member.connection.name)) {
+                let url = signature.url(&member.connection.base, &member.tid);
+                self.send(outbox, member.envelope.seal(&url, content));
+            }
+            member.position = view.position;
+        }
+        Ok(())
     }
 
     /// A subscriber has a new token. What it missed while the old one had ended is sent now.
@@ -312,7 +368,7 @@ impl Room {
                     .url(&connection.base, &member.tid);
                 self.send(outbox, member.envelope.seal(&url, content));
             }
-            member.position = last(&view.metas).unwrap_or(member.position);
+            member.position = view.position;
         }
         // Only now: what fails above is tried again with the next message.
         member.valid_until = valid_until;
@@ -330,6 +386,42 @@ impl Room {
     }
 }
 
-fn last(metas: &[StoredMeta]) -> Option<i64> {
-    metas.last().map(|meta| meta.position)
+/// Those who are told what is new.
+fn listening(members: &HashMap<Conn, Member>) -> impl Iterator<Item = &Member> {
+    let now = now();
+    members
+        .values()
+        .filter(move |member| member.listens(now).is_some())
+}
+
+/// The position after these puts, each with those before and after it. Nothing if others have put something
+/// in between that the members have not been told.
+fn reached(members: &HashMap<Conn, Member>, mut spans: Vec<(i64, i64)>) -> Option<i64> {
+    let positions = listening(members).map(|member| member.position);
+    let mut reached = positions.min().unwrap_or(i64::MAX);
+    spans.sort_unstable();
+    let mut last = 0;
+    for (before, position) in spans {
+        if before > reached {
+            return None;
+        }
+        reached = reached.max(position);
+        last = position.max(last);
+    }
+    Some(last)
+}
+
+/// What is to be told to who has read up to a position.
+fn missed(view: &MetaView, position: i64) -> Option<News> {
+    // The store may have been set back.
+    let is_new = |meta: &&StoredMeta| meta.position > position || view.position < position;
+    let metas: Vec<_> = view.metas.iter().filter(is_new).cloned().collect();
+    let keys_too = view.new_keys && view.position > position;
+    // Nobody knows whose keys they are: everybody is told.
+    let nobody = Conn {
+        req_id: String::new(),
+        res_id: String::new(),
+    };
+    let key_owners = keys_too.then_some(nobody).into_iter().collect();
+    (keys_too || !metas.is_empty()).then(|| News::new(&metas, &view.keys, key_owners))
 }

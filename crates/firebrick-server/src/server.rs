@@ -1,7 +1,6 @@
 //! Starting and ending.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,30 +13,24 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::admin_token;
-use crate::cars::{CarStore, Disk};
+use crate::cars::CarStore;
 use crate::config::parse_public;
 use crate::dispatch::App;
-use crate::files::{private_directory, private_file, write_new};
+use crate::files::private_directory;
 use crate::hub::Hub;
 use crate::ledgers::Ledgers;
 use crate::listen::accept;
-use crate::metas::{MetaStore, Sqlite};
+use crate::metas::MetaStore;
 use crate::metrics::{Metrics, Timed};
 use crate::signed::Signer;
+use crate::start::{self, Stores};
 use crate::tenants::Tenants;
-use crate::token::{PublicKey, SigningKey, Verifier};
-use crate::{Config, ServerError, usage};
+use crate::token::{SigningKey, Verifier};
+use crate::{Config, ServerError, usage, wake};
 
-/// The private key in the data directory.
-pub const KEY_FILE: &str = "token-key.json";
 /// The admin token in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
-const URL_KEY_FILE: &str = "url-key";
-const METAS_FILE: &str = "metas.sqlite";
-const OBJECTS: &str = "objects";
 const LOCK_FILE: &str = "lock";
-
-type Stores = (Arc<dyn MetaStore>, Arc<dyn CarStore>);
 
 /// A server that runs. Dropped without [`shutdown`](Self::shutdown) it ends in the background; nothing
 /// that was acknowledged is lost.
@@ -84,8 +77,6 @@ impl Server {
         if lock.try_lock().is_err() {
             return Err(ServerError::Locked(data.clone()));
         }
-        let (keys, signing) = keys(&config)?;
-        let url_key = url_key(data)?;
         let (admin_token, admin_token_file) = match &config.admin_token {
             Some(token) => (token.clone(), None),
             None => {
@@ -95,8 +86,10 @@ impl Server {
         };
         let (metas, cars) = match stores {
             Some(stores) => stores,
-            None => local_stores(data)?,
+            None => start::stores(&config).await?,
         };
+        let (keys, signing) = start::keys(&config, &*metas).await?;
+        let url_key = start::url_key(&config, &*metas).await?;
         let listener = TcpListener::bind(config.listen).await;
         let unbound = |source| ServerError::Listen {
             address: config.listen,
@@ -124,7 +117,7 @@ impl Server {
             admin_token,
             cars,
             verifier: Verifier::new(&config, keys)?,
-            signer: Arc::new(Signer::new(url_key)),
+            signer: Arc::new(Signer::new(&url_key)),
             public_url: public.map(|url| {
                 let scheme = if url.tls { "https" } else { "http" };
                 format!("{scheme}://{}", url.authority())
@@ -137,6 +130,7 @@ impl Server {
         let accepting = tokio::spawn(accept(listener, app.clone()));
         tokio::spawn(sweep(app.clone()));
         tokio::spawn(usage::count(app.clone()));
+        tokio::spawn(wake::follow(app.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
             _ends_when_dropped: app.drain.clone().drop_guard(),
@@ -150,13 +144,14 @@ impl Server {
         })
     }
 
-    /// Whether a server could start: settings, keys, data directory, address. Nothing is made or changed.
+    /// Whether a server could start: settings, keys, data directory, stores, address. Nothing is made or
+    /// changed.
     ///
     /// # Errors
     /// What [`start`](Self::start) would say.
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         config.check()?;
-        public_keys(config)?;
+        start::public_keys(config)?;
         Tenants::new(config.tenants, config.tenants_file.clone())?;
         let mut existing = config.data.as_path();
         while !existing.exists() {
@@ -167,6 +162,7 @@ impl Server {
         }
         let writable = tempfile::tempfile_in(existing).map(drop);
         writable.map_err(ServerError::data(&config.data))?;
+        start::probe(config).await?;
         let listener = TcpListener::bind(config.listen).await.map(drop);
         listener.map_err(|source| ServerError::Listen {
             address: config.listen,
@@ -249,83 +245,6 @@ pub fn mint(key: &SigningKey, mut claims: Claims, seconds: u64) -> Result<String
         place: "the data directory".into(),
         source,
     })
-}
-
-/// The private key of a data directory; made when it is missing.
-///
-/// # Errors
-/// [`ServerError`] if it cannot be read or written.
-pub fn signing_key(data: &Path) -> Result<SigningKey, ServerError> {
-    let path = data.join(KEY_FILE);
-    let failed = ServerError::data(&path);
-    let bad = |source| ServerError::Key {
-        place: path.display().to_string(),
-        source,
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => SigningKey::parse(&text).map_err(bad),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = SigningKey::generate().map_err(bad)?;
-            private_directory(data).map_err(&failed)?;
-            match write_new(&path, key.to_jwk().as_bytes()) {
-                // Another process was faster: its key counts.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let text = fs::read_to_string(&path).map_err(&failed)?;
-                    SigningKey::parse(&text).map_err(bad)
-                }
-                written => written.map(|()| key).map_err(&failed),
-            }
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn public_keys(config: &Config) -> Result<Vec<PublicKey>, ServerError> {
-    let mut keys = Vec::new();
-    for source in &config.keys {
-        let parsed = PublicKey::parse(&source.text).map_err(|error| ServerError::Key {
-            place: source.place.clone(),
-            source: error,
-        })?;
-        keys.extend(parsed);
-    }
-    Ok(keys)
-}
-
-fn local_stores(data: &Path) -> Result<Stores, ServerError> {
-    let metas = data.join(METAS_FILE);
-    // Before SQLite makes it readable for all.
-    private_file(&metas).map_err(ServerError::data(&metas))?;
-    let objects = data.join(OBJECTS);
-    let cars = Disk::open(&objects).map_err(ServerError::data(objects))?;
-    Ok((Arc::new(Sqlite::open(&metas)?), Arc::new(cars)))
-}
-
-/// The keys that tokens are checked with, and the one of the data directory if that is among them.
-fn keys(config: &Config) -> Result<(Vec<PublicKey>, Option<SigningKey>), ServerError> {
-    let keys = public_keys(config)?;
-    if !keys.is_empty() || config.jwks_url.is_some() {
-        return Ok((keys, None));
-    }
-    let signing = signing_key(&config.data)?;
-    Ok((vec![signing.public().clone()], Some(signing)))
-}
-
-fn url_key(data: &Path) -> Result<[u8; 32], ServerError> {
-    let path = data.join(URL_KEY_FILE);
-    let failed = ServerError::data(&path);
-    match fs::read(&path) {
-        Ok(bytes) => bytes
-            .try_into()
-            .map_err(|_| failed(io::Error::other("it does not have 32 bytes"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error)))?;
-            write_new(&path, &key).map_err(&failed)?;
-            Ok(key)
-        }
-        Err(error) => Err(failed(error)),
-    }
 }
 
 /// An address that a client on this machine can use.

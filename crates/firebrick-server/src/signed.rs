@@ -65,9 +65,9 @@ impl Signature {
 }
 
 impl Signer {
-    pub(crate) fn new(key: [u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(&key);
+        block[..32].copy_from_slice(key);
         Self { key: block }
     }
 

@@ -1,5 +1,6 @@
 //! `serve` and `token`: what can be said.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,11 +8,23 @@ use clap::{Args, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use firebrick::core::cloud::Access;
+use firebrick_server::StoreUrl;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
+    /// PostgreSQL for metas and keys, instead of SQLite in the data directory; servers that share it are
+    /// one: postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, value_name = "URL", env = "FIREBRICK_METAS", hide_env_values = true, value_parser = store_url)]
+    pub(crate) metas: Option<StoreUrl>,
+    /// Object store for CARs, instead of files in the data directory: s3://BUCKET/PREFIX, with the settings
+    /// in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP
+    #[arg(long, value_name = "URL", env = "FIREBRICK_OBJECTS", hide_env_values = true, value_parser = store_url)]
+    pub(crate) objects: Option<StoreUrl>,
+    /// Give clients no URLs of the object store: the server carries the bytes
+    #[arg(long, env = "FIREBRICK_NO_PRESIGN")]
+    pub(crate) no_presign: bool,
     /// Address to listen on; port 0 takes a free one
     #[arg(
         long,
@@ -172,6 +185,10 @@ pub(crate) struct Grant {
     pub(crate) tenant: String,
     pub(crate) ledger: String,
     pub(crate) access: Access,
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, Infallible> {
+    Ok(StoreUrl::new(text))
 }
 
 fn grant(text: &str) -> Result<Grant, String> {

@@ -24,6 +24,9 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
     }
     let data = config.data.display().to_string();
     open_files(config.limits.connections, output);
+    // Without their passwords.
+    let metas = config.metas.as_ref().map(ToString::to_string);
+    let objects = config.objects.as_ref().map(ToString::to_string);
     let server = Server::start(config).await?;
     let url = server.attach_url().to_string();
     let admin_token_file = server
@@ -46,10 +49,17 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
             "token": minted,
             "data": data,
             "adminTokenFile": admin_token_file,
+            "metas": metas,
+            "objects": objects,
         }))?;
     } else {
         output.line(format!("Listening  {}", server.local_addr()))?;
         output.line(format!("Data       {data}"))?;
+        for (what, store) in [("Metas  ", &metas), ("Objects", &objects)] {
+            if let Some(store) = store {
+                output.line(format!("{what}    {store}"))?;
+            }
+        }
         output.line(format!("Attach to  {url}"))?;
         if let Some(file) = &admin_token_file {
             output.line(format!("Admin      the token is in {file}"))?;
@@ -96,6 +106,9 @@ fn open_files(connections: usize, output: &Output) {
 
 fn config(args: &ServeArgs) -> Result<Config> {
     let mut config = Config::new(&args.data.data);
+    config.metas.clone_from(&args.metas);
+    config.objects.clone_from(&args.objects);
+    config.presign = !args.no_presign;
     config.listen = args.listen;
     config.public_url.clone_from(&args.public_url);
     config.jwks_url.clone_from(&args.jwks_url);
@@ -137,6 +150,8 @@ impl From<ServerError> for Failure {
             ServerError::Data { .. } | ServerError::Metas(_) => {
                 Failure::new(Exit::Store, "server_data", message)
             }
+            ServerError::OtherKey { .. } => Failure::new(Exit::Store, "other_key", message),
+            ServerError::Store { .. } => Failure::new(Exit::Remote, "store", message),
             ServerError::Locked(_) => Failure::new(Exit::Store, "locked", message),
             ServerError::Listen { .. } => Failure::new(Exit::Remote, "listen", message),
             ServerError::Jwks { .. } => Failure::new(Exit::Remote, "jwks", message),

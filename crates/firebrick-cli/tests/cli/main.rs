@@ -14,6 +14,7 @@ mod files;
 mod holder;
 mod keys;
 mod manual;
+mod nodes;
 mod past;
 mod queries;
 mod remotes;

@@ -101,14 +101,7 @@ impl Place {
 
     /// Starts a command that goes on, and reads its output line by line.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        let mut child = self
-            .command(args)
-            .stderr(Stdio::inherit())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = follow(child.stdout.take().unwrap());
-        Running { child, lines }
+        Running::spawn(&mut self.command(args))
     }
 }
 
@@ -165,6 +158,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn spawn(command: &mut Command) -> Running {
+        let mut child = command
+            .stderr(Stdio::inherit())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = follow(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+
     /// The next line of output.
     pub(crate) fn line(&self) -> Value {
         let line = self.lines.recv_timeout(PATIENCE).expect("no line in time");

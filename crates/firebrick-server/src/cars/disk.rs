@@ -13,9 +13,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
+use super::incoming::{self, Incoming, blocking};
 use super::{CarStore, CarStoreError, CarUsage, Object};
 use crate::ids::{LedgerId, Name, ObjectId};
 use crate::lock::lock;
@@ -36,8 +36,7 @@ const KEPT: AsciiSet = {
 #[derive(Clone, Debug)]
 pub struct Disk {
     root: PathBuf,
-    /// Beside it, for files that are not whole yet.
-    incoming: PathBuf,
+    incoming: Incoming,
     names: Arc<Names>,
 }
 
@@ -47,15 +46,9 @@ impl Disk {
     /// # Errors
     /// What the file system says.
     pub fn open(root: &Path) -> io::Result<Self> {
-        let incoming = root.join(".incoming");
-        match std::fs::remove_dir_all(&incoming) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        std::fs::create_dir_all(&incoming)?;
         Ok(Self {
             root: root.into(),
-            incoming,
+            incoming: Incoming::open(&root.join(".incoming"))?,
             names: Arc::default(),
         })
     }
@@ -74,32 +67,14 @@ impl Disk {
     async fn receive(
         &self,
         object: ObjectId,
-        mut body: BoxStream<'static, io::Result<Bytes>>,
+        body: BoxStream<'static, io::Result<Bytes>>,
         limit: u64,
     ) -> Result<(), CarStoreError> {
         let path = self.path(&object);
-        // Its body is read all the same: a client takes an early answer for a failure.
-        let known = tokio::fs::try_exists(&path).await?;
-        let incoming = self.incoming.clone();
-        let temporary = blocking(move || NamedTempFile::new_in(incoming)).await?;
-        let mut file = tokio::fs::File::from_std(temporary.reopen()?);
-        let mut len = 0;
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(CarStoreError::Body)?;
-            len += piece.len() as u64;
-            if len > limit {
-                return Err(CarStoreError::TooLong(limit));
-            }
-            if !known {
-                file.write_all(&piece).await?;
-            }
+        if tokio::fs::try_exists(&path).await? {
+            return incoming::discard(body, limit).await;
         }
-        if known {
-            return Ok(());
-        }
-        file.flush().await?;
-        file.sync_all().await?;
-        drop(file);
+        let (temporary, _) = self.incoming.receive(body, limit).await?;
         let (root, names) = (self.root.clone(), self.names.clone());
         blocking(move || settle(temporary, &path, &root, &names)).await?;
         Ok(())
@@ -108,6 +83,7 @@ impl Disk {
 
 /// Gives a whole file its name, unless another has it already.
 fn settle(temporary: NamedTempFile, path: &Path, root: &Path, names: &Names) -> io::Result<()> {
+    temporary.as_file().sync_all()?;
     let parent = path.parent().unwrap_or(root);
     std::fs::create_dir_all(parent)?;
     match temporary.persist_noclobber(path) {
@@ -209,14 +185,6 @@ fn add_files(path: &Path, usage: &mut CarUsage) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
 }
 
 fn unless_missing<T>(result: io::Result<T>) -> Result<Option<T>, CarStoreError> {
@@ -372,7 +340,6 @@ mod tests {
         let broken = disk.put(object("l"), broken.boxed(), 9).await;
         assert!(matches!(broken, Err(CarStoreError::Body(_))));
         assert!(!disk.contains(object("l")).await.unwrap());
-        let left = std::fs::read_dir(&disk.incoming).unwrap().count();
-        assert_eq!(left, 0);
+        assert!(disk.incoming.is_empty());
     }
 }

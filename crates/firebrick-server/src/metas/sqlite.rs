@@ -175,11 +175,7 @@ impl MetaStore for Sqlite {
         blocking(move || {
             let mut connection = lock(&reads);
             let transaction = connection.transaction()?;
-            Ok(MetaView {
-                metas: metas_after(&transaction, &ledger, position)?,
-                keys: all_keys(&transaction, &ledger)?,
-                new_keys: false,
-            })
+            view(&transaction, &ledger, position, false)
         })
         .boxed()
     }
@@ -367,10 +363,22 @@ fn write(
         most.clear();
     }
     most.insert(ledger.clone(), now);
+    view(transaction, ledger, last.unwrap_or(0), new_keys)
+}
+
+fn view(
+    transaction: &Connection,
+    ledger: &LedgerId,
+    after: i64,
+    new_keys: bool,
+) -> Result<MetaView, MetaStoreError> {
+    let metas = metas_after(transaction, ledger, after)?;
     Ok(MetaView {
-        metas: metas_after(transaction, ledger, last.unwrap_or(0))?,
+        position: metas.last().map_or(after, |meta| meta.position),
+        metas,
         keys: all_keys(transaction, ledger)?,
         new_keys,
+        before: 0,
     })
 }
 
@@ -463,63 +471,6 @@ mod tests {
 
     fn entries(view: &MetaView) -> Vec<MetaEntry> {
         view.metas.iter().map(|meta| meta.entry.clone()).collect()
-    }
-
-    #[tokio::test]
-    async fn merging() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("metas");
-        let store = Sqlite::open(&path).unwrap();
-        let (one, two) = (
-            LedgerId::new("t", "one").unwrap(),
-            LedgerId::new("t", "two").unwrap(),
-        );
-        let stored = store
-            .put(one.clone(), put("a", &[1], &["zk"]))
-            .await
-            .unwrap();
-        assert_eq!(entries(&stored), [meta(1)]);
-        assert!(stored.new_keys && stored.keys.len() == 1);
-        // Known ones are not new, and the first owner stays.
-        let stored = store
-            .put(one.clone(), put("b", &[1, 2], &["zk"]))
-            .await
-            .unwrap();
-        assert_eq!(entries(&stored), [meta(2)]);
-        assert!(!stored.new_keys);
-        // A connection's own earlier metas go, those of others stay.
-        store.put(one.clone(), put("b", &[3], &[])).await.unwrap();
-        let all = store.after(one.clone(), 0).await.unwrap();
-        assert_eq!(entries(&all), [meta(1), meta(3)]);
-        // Unless their CARs may be missing.
-        let mut kept = put("b", &[4], &[]);
-        kept.supersede = false;
-        store.put(one.clone(), kept).await.unwrap();
-        let after = store
-            .after(one.clone(), all.metas[1].position)
-            .await
-            .unwrap();
-        assert_eq!(entries(&after), [meta(4)]);
-        // Too many: nothing of it is stored.
-        let full = store.put(one.clone(), put("c", &[5], &["znew"])).await;
-        assert_eq!(full.unwrap_err(), MetaStoreError::Full);
-        assert_eq!(store.after(one.clone(), 0).await.unwrap().keys.len(), 1);
-        // What was replaced does not count.
-        for n in 10..20 {
-            store.put(one.clone(), put("b", &[n], &[])).await.unwrap();
-        }
-        let full = store.put(one.clone(), put("c", &[5, 6], &[])).await;
-        assert_eq!(full.unwrap_err(), MetaStoreError::Full);
-        store.put(one.clone(), put("c", &[5], &[])).await.unwrap();
-        // Other ledgers have none of it, and everything is there after a restart.
-        assert!(store.after(two, 0).await.unwrap().metas.is_empty());
-        let usage = store.usage().await.unwrap();
-        assert_eq!((usage.len(), usage[&one].metas), (1, 3));
-        assert!(usage[&one].last_write > 1_700_000_000);
-        drop(store);
-        let store = Sqlite::open(&path).unwrap();
-        store.check().await.unwrap();
-        assert_eq!(entries(&store.after(one, 0).await.unwrap()).len(), 3);
     }
 
     /// Puts that wait together share a commit; one that is refused takes none of the others with it.

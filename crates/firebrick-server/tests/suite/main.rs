@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod buckets;
 mod captures;
 mod logs;
 mod merging;
+mod metas;
 mod metrics;
+mod nodes;
 mod objects;
 mod quotas;
 mod support;
