@@ -6,6 +6,8 @@ mod schema;
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError, Transaction};
@@ -13,7 +15,7 @@ use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream, try_join};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
@@ -26,6 +28,10 @@ use crate::ids::LedgerId;
 
 /// How long anything may take; then it fails, and its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Puts of one ledger that have a connection: one that is carried out, and the next.
+const PUTS: usize = 2;
+/// Ledgers share so many turns.
+const TURNS: usize = 64;
 /// Changes that wait to be looked at.
 const CHANGES: usize = 1024;
 
@@ -39,6 +45,9 @@ type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 pub struct Postgres {
     connector: Connector,
     pool: Pool,
+    /// Puts of a ledger wait for each other in the database. Here they wait without a connection that others
+    /// could use.
+    turns: Arc<[Semaphore; TURNS]>,
 }
 
 impl From<tokio_postgres::Error> for MetaStoreError {
@@ -107,7 +116,18 @@ impl Postgres {
     fn lazy(url: &StoreUrl) -> Result<Self, MetaStoreError> {
         let connector = Connector::new(url)?;
         let pool = connector.pool()?;
-        Ok(Self { connector, pool })
+        Ok(Self {
+            connector,
+            pool,
+            turns: Arc::new(std::array::from_fn(|_| Semaphore::new(PUTS))),
+        })
+    }
+
+    fn turn(&self, ledger: &LedgerId) -> &Semaphore {
+        let mut hasher = DefaultHasher::new();
+        ledger.hash(&mut hasher);
+        let [first, ..] = hasher.finish().to_le_bytes();
+        &self.turns[usize::from(first) % TURNS]
     }
 
     async fn run<T>(
@@ -133,16 +153,21 @@ impl MetaStore for Postgres {
         ledger: LedgerId,
         put: MetaPut,
     ) -> BoxFuture<'_, Result<MetaView, MetaStoreError>> {
-        self.run(move |client| {
-            async move {
-                // Dropped without a commit it is rolled back.
-                let transaction = client.transaction().await?;
-                let view = write(&transaction, &ledger, put).await?;
-                transaction.commit().await?;
-                Ok(view)
-            }
-            .boxed()
-        })
+        async move {
+            // Never closed.
+            let _turn = self.turn(&ledger).acquire().await;
+            self.run(move |client| {
+                async move {
+                    // Dropped without a commit it is rolled back.
+                    let transaction = client.transaction().await?;
+                    let view = write(&transaction, &ledger, put).await?;
+                    transaction.commit().await?;
+                    Ok(view)
+                }
+                .boxed()
+            })
+            .await
+        }
         .boxed()
     }
 
