@@ -19,6 +19,7 @@ pub struct Postgres {
     dir: TempDir,
     programs: PathBuf,
     running: Option<Child>,
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -30,6 +31,7 @@ impl Postgres {
             programs: programs(),
             dir,
             running: None,
+            settings: Vec::new(),
         };
         if is_root() {
             finish(Command::new("chown").arg(USER).arg(this.dir.path()));
@@ -51,6 +53,33 @@ impl Postgres {
         format!("postgresql:///postgres?host={dir}&user={USER}")
     }
 
+    /// Starts it again on a port of this machine that only takes encrypted connections. The certificate and
+    /// its key are PEM; the port is returned.
+    pub fn encrypt(&mut self, certificate: &str, key: &str) -> u16 {
+        self.stop();
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.data().join(name);
+            std::fs::write(&path, text).unwrap();
+            finish(Command::new("chmod").arg("600").arg(&path));
+            if is_root() {
+                finish(Command::new("chown").arg(USER).arg(&path));
+            }
+        }
+        let only = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        std::fs::write(self.data().join("pg_hba.conf"), only).unwrap();
+        // Free now, and hardly taken by somebody else in between.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        self.settings = vec![
+            "ssl=on".into(),
+            "listen_addresses=127.0.0.1".into(),
+            format!("port={port}"),
+        ];
+        self.resume();
+        port
+    }
+
     /// Starts it again.
     pub fn resume(&mut self) {
         assert!(self.running.is_none());
@@ -65,6 +94,7 @@ impl Postgres {
                 "unix_socket_directories={}",
                 self.dir.path().display()
             ))
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -97,6 +127,7 @@ impl Postgres {
             .arg(USER)
             .arg("--host")
             .arg(self.dir.path())
+            .args(["--port", &self.port()])
             .args(["--command", sql, "postgres"])
             .output()
             .unwrap();
@@ -104,11 +135,18 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    fn port(&self) -> String {
+        let mut set = self.settings.iter();
+        let port = set.find_map(|setting| setting.strip_prefix("port="));
+        port.unwrap_or("5432").to_owned()
+    }
+
     fn is_ready(&self) -> bool {
         let output = self
             .command("pg_isready")
             .arg("--host")
             .arg(self.dir.path())
+            .args(["--port", &self.port()])
             .output();
         output.unwrap().status.success()
     }

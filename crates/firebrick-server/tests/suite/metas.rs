@@ -172,6 +172,47 @@ async fn postgres() {
     }
 }
 
+#[tokio::test]
+async fn connections_are_encrypted_to_whom_it_should_be() {
+    let authority = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        rcgen::CertifiedIssuer::self_signed(params, key).unwrap()
+    };
+    let (ours, other) = (authority(), authority());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let certificate = params.signed_by(&key, &ours).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (ours, other) = (file("ours", ours.pem()), file("other", other.pem()));
+    let mut cluster = Cluster::start();
+    let port = cluster.encrypt(&certificate.pem(), &key.serialize_pem());
+    let probe = async |host: &str, more: &str| {
+        let url = format!("postgres://postgres@{host}:{port}/postgres?{more}");
+        Postgres::probe(&StoreUrl::new(url)).await
+    };
+    let trusted = format!("sslmode=verify-full&sslrootcert={ours}");
+    probe("localhost", &trusted).await.unwrap();
+    for (host, more) in [
+        // Another authority, another name, the authorities of the machine, no encryption.
+        ("localhost", format!("sslmode=require&sslrootcert={other}")),
+        ("127.0.0.1", trusted.clone()),
+        ("localhost", "sslmode=verify-full".into()),
+        ("localhost", "sslmode=disable".into()),
+        ("localhost", "sslmode=prefer".into()),
+        ("localhost", format!("{trusted}/missing")),
+    ] {
+        let refused = probe(host, &more).await;
+        assert!(refused.is_err(), "{host} {more}");
+    }
+}
+
 /// Whoever reads from where they stopped misses nothing, however many write at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn positions_are_in_the_order_of_commits() {
