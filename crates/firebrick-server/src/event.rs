@@ -94,7 +94,7 @@ impl News {
     /// What a connection is told: not its own. Nothing if there is nothing else.
     pub(crate) fn for_reader(&self, name: &Conn) -> Option<Bytes> {
         if !self.owners.contains(name) {
-            return Some(self.whole.clone());
+            return (!self.owners.is_empty()).then(|| self.whole.clone());
         }
         let mut foreign = self
             .metas
@@ -215,6 +215,7 @@ mod tests {
         assert!(told(&news, "a") && told(&news, "b"));
         let news = News::new(&[], &keys, by(&["b"]));
         assert!(told(&news, "a") && !told(&news, "b"));
+        assert!(!told(&News::new(&[], &keys, by(&[])), "a"));
         let auth = Auth::token("a.b.c");
         let set = MetaSet {
             metas: Vec::new(),

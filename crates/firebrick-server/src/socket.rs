@@ -106,7 +106,8 @@ async fn read(app: &App, mut stream: SplitStream<WebSocket>, via: &mut Via) -> u
             Err(_) => return close_code::POLICY,
         };
         via.traffic.received.add(bytes.len() as u64);
-        let answer = match app.answer(&bytes, via).await {
+        // On the heap, or each idle connection would hold a place for it.
+        let answer = match Box::pin(app.answer(&bytes, via)).await {
             Answer::Done(answer) | Answer::Failed(answer) | Answer::Garbled(answer) => answer,
             Answer::Sent => continue,
         };

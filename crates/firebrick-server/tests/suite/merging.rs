@@ -189,6 +189,20 @@ async fn a_subscription_lasts_as_long_as_its_token() {
     assert_eq!(listed(&b.event().await), ["c1"]);
 }
 
+#[tokio::test]
+async fn a_renewed_subscription_that_missed_nothing_is_told_nothing() {
+    let place = Place::new().await;
+    let claims = crate::support::claims("b", &[("ten", "led", Access::Write)]);
+    let ending = place.server.mint(claims, 0).unwrap();
+    let mut b = Client::open(place.address(), &ending).await;
+    b.bind("ten", "led").await;
+    b.token = place.writer("b");
+    assert!(b.has_no_event().await);
+    let mut a = place.bound("a").await;
+    a.publish(&["a1"], &[key(1)]).await;
+    assert_eq!(listed(&b.event().await), ["a1"]);
+}
+
 /// Without WebSockets a client asks again and again with the same transaction.
 #[tokio::test]
 async fn polling() {
