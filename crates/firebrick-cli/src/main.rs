@@ -10,6 +10,7 @@ mod output;
 mod session;
 mod shell;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -127,6 +128,7 @@ fn log(command: &Command) {
     let Some(level) = level else { return };
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match command {
         Command::Serve(args) if args.log_format == LogFormat::Json => {

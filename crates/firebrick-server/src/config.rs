@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
 
-use crate::{AdminToken, ServerError, StoreUrl, TenantLimits};
+use crate::{AdminToken, ServerError, StoreUrl, TenantLimits, TlsFiles};
 
 /// Where a server has its data, where it listens, whom it believes.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub audience: Option<String>,
     /// Whether WebSockets are offered. Without them clients ask once a second.
     pub websockets: bool,
+    /// For encrypted connections. Without it something before the server has to encrypt.
+    pub tls: Option<TlsFiles>,
     /// What lets in to the metrics and the admin page. Without it the server makes one and keeps it in the
     /// data directory.
     pub admin_token: Option<AdminToken>,
@@ -140,6 +142,7 @@ impl Config {
             issuer: None,
             audience: None,
             websockets: true,
+            tls: None,
             admin_token: None,
             tenants: TenantLimits::default(),
             tenants_file: None,

@@ -29,6 +29,7 @@ use crate::metrics::{Metrics, Traffic};
 use crate::room::{Bind, Tools};
 use crate::signed::{Signer, Target};
 use crate::tenants::{OverQuota, Stored, Tenant};
+use crate::tls::Tls;
 use crate::token::{TokenError, Verifier};
 use crate::trace::{self, Printable};
 
@@ -115,6 +116,7 @@ pub(crate) struct App {
     pub(crate) verifier: Verifier,
     pub(crate) signer: Arc<Signer>,
     pub(crate) public_url: Option<String>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) websockets: bool,
     pub(crate) limits: Limits,
     /// The end has begun.

@@ -137,7 +137,7 @@ fn base(app: &App, headers: &HeaderMap) -> String {
         return url.clone();
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let tls = text("x-forwarded-proto") == Some("https");
+    let tls = app.tls.is_some() || text("x-forwarded-proto") == Some("https");
     let host = text("host").and_then(|host| AttachUrl::new(host, tls).ok());
     let scheme = if tls { "https" } else { "http" };
     let host = host.as_ref().map_or("localhost", AttachUrl::authority);

@@ -33,6 +33,7 @@ mod signed;
 mod socket;
 mod start;
 mod tenants;
+mod tls;
 pub mod token;
 mod trace;
 mod usage;
@@ -46,6 +47,7 @@ pub use location::StoreUrl;
 pub use server::{ADMIN_TOKEN_FILE, Server, mint};
 pub use start::{KEY_FILE, signing_key};
 pub use tenants::TenantLimits;
+pub use tls::TlsFiles;
 
 /// The code in the guide runs as doctests.
 #[cfg(doctest)]

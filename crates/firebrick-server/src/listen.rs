@@ -11,13 +11,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::App;
 use crate::http;
 use crate::metrics::Present;
+
+/// How long a client may take to agree upon TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Until the end has begun, and all that had begun before it has ended.
 pub(crate) async fn accept(listener: TcpListener, app: Arc<App>) {
@@ -45,15 +48,49 @@ pub(crate) async fn accept(listener: TcpListener, app: Arc<App>) {
         };
         // Messages are small and waited for.
         let _ = stream.set_nodelay(true);
-        let held = Held {
-            stream,
-            _place: (slot, app.metrics.network.enter()),
-        };
-        connections.spawn(serve(held, router.clone(), app.clone()));
+        let place = (slot, app.metrics.network.enter());
+        connections.spawn(begin(stream, place, router.clone(), app.clone()));
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Agrees upon TLS, if that is wished.
+async fn begin(stream: TcpStream, place: Place, router: Router, app: Arc<App>) {
+    let Some(tls) = &app.tls else {
+        return serve(
+            Held {
+                stream,
+                _place: place,
+            },
+            router,
+            app,
+        )
+        .await;
+    };
+    let handshake = tls.acceptor.accept(stream);
+    let agreed = tokio::select! {
+        agreed = tokio::time::timeout(HANDSHAKE, handshake) => agreed,
+        () = app.drain.cancelled() => return,
+    };
+    let cause = match agreed {
+        Ok(Ok(stream)) => {
+            return serve(
+                Held {
+                    stream,
+                    _place: place,
+                },
+                router,
+                app,
+            )
+            .await;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "nothing came in time".into(),
+    };
+    app.metrics.tls_refused.add(1);
+    tracing::debug!(cause, "a connection did not agree upon TLS");
 }
 
 async fn serve(stream: impl Stream, router: Router, app: Arc<App>) {
@@ -73,6 +110,8 @@ async fn serve(stream: impl Stream, router: Router, app: Arc<App>) {
     }
 }
 
+type Place = (OwnedSemaphorePermit, Present);
+
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
@@ -81,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 /// request that it began with.
 struct Held<S> {
     stream: S,
-    _place: (OwnedSemaphorePermit, Present),
+    _place: Place,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {

@@ -137,6 +137,8 @@ pub(crate) struct Metrics {
     pub(crate) network: Arc<Population>,
     /// Those that were closed at once: there were too many.
     pub(crate) network_refused: Counter,
+    /// Those that did not agree upon TLS.
+    pub(crate) tls_refused: Counter,
     pub(crate) websockets: Arc<Population>,
     /// Connections of the protocol that were opened, over a WebSocket and without.
     opened: [Counter; 2],
@@ -160,6 +162,7 @@ impl Metrics {
             started: SystemTime::now(),
             network: Arc::default(),
             network_refused: Counter::default(),
+            tls_refused: Counter::default(),
             websockets: Arc::default(),
             opened: array::from_fn(|_| Counter::default()),
             messages: array::from_fn(|_| array::from_fn(|_| Counter::default())),

@@ -25,8 +25,9 @@ use crate::metrics::{Metrics, Timed};
 use crate::signed::Signer;
 use crate::start::{self, Stores};
 use crate::tenants::Tenants;
+use crate::tls::{self, Tls};
 use crate::token::{SigningKey, Verifier};
-use crate::{Config, ServerError, usage, wake};
+use crate::{Config, ServerError, TlsFiles, usage, wake};
 
 /// The admin token in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
@@ -97,10 +98,11 @@ impl Server {
         };
         let listener = listener.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
+        let tls = config.tls.clone();
         let public = config.public_url.as_deref().and_then(parse_public);
         let attach = match &public {
             Some(public) => public.clone(),
-            None => AttachUrl::new(&reachable(address).to_string(), false)
+            None => AttachUrl::new(&reachable(address).to_string(), tls.is_some())
                 .map_err(|error| ServerError::Config(error.to_string()))?,
         };
         let tenants = Tenants::new(config.tenants, config.tenants_file.clone())?;
@@ -122,6 +124,7 @@ impl Server {
                 let scheme = if url.tls { "https" } else { "http" };
                 format!("{scheme}://{}", url.authority())
             }),
+            tls: tls.map(Tls::new).transpose()?,
             websockets: config.websockets,
             limits: config.limits,
             drain: CancellationToken::new(),
@@ -131,6 +134,7 @@ impl Server {
         tokio::spawn(sweep(app.clone()));
         tokio::spawn(usage::count(app.clone()));
         tokio::spawn(wake::follow(app.clone()));
+        tokio::spawn(tls::follow(app.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
             _ends_when_dropped: app.drain.clone().drop_guard(),
@@ -153,6 +157,7 @@ impl Server {
         config.check()?;
         start::public_keys(config)?;
         Tenants::new(config.tenants, config.tenants_file.clone())?;
+        config.tls.as_ref().map_or(Ok(()), TlsFiles::check)?;
         let mut existing = config.data.as_path();
         while !existing.exists() {
             existing = match existing.parent() {
@@ -188,12 +193,13 @@ impl Server {
         self.admin_token_file.as_deref()
     }
 
-    /// Reads files of the settings again that may change: what tenants may use.
+    /// Reads files of the settings again that may change: what tenants may use, and the certificate.
     ///
     /// # Errors
     /// [`ServerError`] says what is wrong; then everything stays as it was.
     pub fn reload(&self) -> Result<(), ServerError> {
         self.app.ledgers.tenants.reload()?;
+        self.app.tls.as_ref().map_or(Ok(()), Tls::reload)?;
         tracing::info!("read the settings again");
         Ok(())
     }

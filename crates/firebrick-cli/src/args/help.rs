@@ -230,6 +230,7 @@ Examples:
   firebrick serve --data /srv/firebrick --listen 0.0.0.0:8909
   firebrick serve --public-url https://sync.example.com     behind a proxy that does TLS
   firebrick serve --jwks-url https://id.example.com/.well-known/jwks.json
+  firebrick serve --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
   firebrick serve --tenant-bytes 1000000000 --tenants /etc/firebrick/tenants.json
   firebrick serve --log-level info --log-format json 2>>/var/log/firebrick.jsonl
   firebrick serve --check-config && systemctl restart firebrick

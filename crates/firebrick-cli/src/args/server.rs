@@ -55,6 +55,23 @@ pub(crate) struct ServeArgs {
     /// Offer no WebSockets: clients ask once a second
     #[arg(long)]
     pub(crate) no_websockets: bool,
+    /// Encrypt connections with this certificate and those that it depends on (PEM); read again when it
+    /// changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        env = "FIREBRICK_TLS_CERT"
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        env = "FIREBRICK_TLS_KEY"
+    )]
+    pub(crate) tls_key: Option<PathBuf>,
     /// File with limits of single tenants, in JSON; read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "FIREBRICK_TENANTS")]
     pub(crate) tenants: Option<PathBuf>,

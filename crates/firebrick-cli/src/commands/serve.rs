@@ -1,6 +1,8 @@
 //! `serve`: a sync server, until it is asked to end.
 
-use firebrick_server::{AdminToken, Config, KeySource, Server, ServerError, TenantLimits};
+use firebrick_server::{
+    AdminToken, Config, KeySource, Server, ServerError, TenantLimits, TlsFiles,
+};
 use serde_json::json;
 
 use super::{hung_up, interrupted, token};
@@ -116,6 +118,11 @@ fn config(args: &ServeArgs) -> Result<Config> {
     config.audience.clone_from(&args.audience);
     config.websockets = !args.no_websockets;
     config.limits.object = args.max_object;
+    config.tls = args
+        .tls_cert
+        .clone()
+        .zip(args.tls_key.clone())
+        .map(|(cert, key)| TlsFiles { cert, key });
     config.tenants = TenantLimits {
         connections: args.tenant_connections,
         messages_per_second: args.tenant_messages,

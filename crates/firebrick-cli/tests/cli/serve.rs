@@ -152,6 +152,8 @@ fn settings_are_checked() {
     assert_eq!(run(&["--admin-token", "short"]).0, 4);
     assert_eq!(run(&["--admin-token-file", "none"]).0, 4);
     assert_eq!(run(&["--tenants", "none"]).0, 5);
+    assert_eq!(run(&["--tls-cert", "none"]).0, 2);
+    assert_eq!(run(&["--tls-cert", "none", "--tls-key", "none"]).0, 4);
     assert_eq!(run(&["--tenants", &place.write("tenants", "{")]).0, 4);
     assert_eq!(run(&["--log-level", "loud"]).0, 2);
     assert_eq!(run(&["--log-format", "xml"]).0, 2);
@@ -167,4 +169,55 @@ fn settings_are_checked() {
         place.fails(&["token", "mint", "a/b", "--email", "none"]).0,
         4
     );
+}
+
+/// A database trusts the server because its certificate is by somebody whom this process is told to trust.
+#[test]
+fn it_encrypts() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let place = Place::new();
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let cert = params.signed_by(&key, &authority).unwrap();
+    let cert = place.write("cert.pem", &cert.pem());
+    let key = place.write("key.pem", &key.serialize_pem());
+    let roots = place.write("roots.pem", &authority.pem());
+    let server = place.start(&[
+        "serve",
+        "--data",
+        "data",
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--json",
+    ]);
+    let line = server.line();
+    let url = line["url"].as_str().unwrap();
+    assert!(!url.contains("protocol="), "{url}");
+    let token = place.write("token", line["token"].as_str().unwrap());
+    let remote = format!("{url}?tokenFile={token}");
+    let trusting = |args: &[&str]| {
+        let mut command = place.command(args);
+        let done = command.env("SSL_CERT_FILE", &roots).output().unwrap();
+        assert!(done.status.success(), "{args:?}: {done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    place.ok(&["put", "--id", "kept", r#"{"n":1}"#]);
+    trusting(&["attach", &remote]);
+    trusting(&["sync", "--timeout", "30"]);
+    let key = place.ok(&["keys", "export"]);
+    trusting(&["--db", "copy", "attach", &remote, "--key", key.trim()]);
+    trusting(&["--db", "copy", "sync", "--timeout", "30"]);
+    assert!(
+        place
+            .ok(&["--db", "copy", "get", "kept"])
+            .contains("\"n\":1")
+    );
+    assert_eq!(server.terminate(), 0);
 }

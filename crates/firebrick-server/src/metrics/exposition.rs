@@ -181,10 +181,13 @@ fn connections(app: &App, page: &mut Page<'_>) -> fmt::Result {
     page.counters(
         "network_connections_refused",
         "Connections of the network that were closed at once",
-        &[(
-            Labels(&[("reason", "limit")]),
-            metrics.network_refused.get(),
-        )],
+        &[
+            (
+                Labels(&[("reason", "limit")]),
+                metrics.network_refused.get(),
+            ),
+            (Labels(&[("reason", "tls")]), metrics.tls_refused.get()),
+        ],
     )?;
     let queues = app.hub.queues();
     let (websocket, http) = (

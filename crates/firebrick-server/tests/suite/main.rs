@@ -13,4 +13,5 @@ mod nodes;
 mod objects;
 mod quotas;
 mod support;
+mod tls;
 mod trouble;
