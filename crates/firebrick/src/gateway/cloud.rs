@@ -60,7 +60,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use firebrick_core::Cid;
 use firebrick_core::cloud::{
-    AttachUrl, Body, DataKind, META_KEY, MetaEntry, MetaSet, Operation, SlotNote, Store, Verb,
+    AttachUrl, Body, DataKind, MetaEntry, MetaSet, Operation, SlotNote, Store, Verb,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -253,7 +253,7 @@ impl CloudGateway {
         let answer = self
             .link
             .ask_as(Some(&slot), |session, conn| Body::ReqPutMeta {
-                scope: session.scope(conn, self.link.name(), Verb::Put, Store::Meta, META_KEY),
+                scope: session.metas(conn, self.link.name(), Verb::Put),
                 meta: MetaSet {
                     metas: vec![meta.clone()],
                     keys: self.link.keys(),

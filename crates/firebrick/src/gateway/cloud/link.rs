@@ -7,8 +7,8 @@ use data_encoding::BASE32_NOPAD;
 use firebrick_core::Cid;
 use firebrick_core::cid::Codec;
 use firebrick_core::cloud::{
-    Access, AttachUrl, Auth, Body, Claims, Conn, Gestalt, KeyText, META_KEY, Message, MetaEntry,
-    MetaSet, OpenConn, Protocol, Store, TenantLedger, Verb,
+    Access, AttachUrl, Auth, Body, Claims, Conn, Gestalt, KeyText, Message, MetaEntry, MetaSet,
+    OpenConn, Protocol, TenantLedger, Verb,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -324,7 +324,7 @@ impl Link {
         };
         let requests = [
             Body::ReqPutMeta {
-                scope: session.scope(&opened, self.name(), Verb::Put, Store::Meta, META_KEY),
+                scope: session.metas(&opened, self.name(), Verb::Put),
                 meta: MetaSet {
                     metas: vec![meta],
                     keys: self.keys(),
@@ -353,13 +353,7 @@ impl Link {
 
     /// Subscribes. Returns when what there is has come.
     async fn bind(&self, session: &Session, feed: &Feed, token: &Token) -> GatewayResult<()> {
-        let scope = session.scope(
-            &session.reader,
-            self.name(),
-            Verb::Get,
-            Store::Meta,
-            META_KEY,
-        );
+        let scope = session.metas(&session.reader, self.name(), Verb::Get);
         let mut request = self.message(token, Body::BindGetMeta { scope });
         let socket = match &session.transport {
             Transport::Polling { tid, .. } => {
@@ -387,13 +381,7 @@ impl Link {
         };
         let _turn = turn.lock().await;
         let (token, _) = self.token().await?;
-        let scope = session.scope(
-            &session.reader,
-            self.name(),
-            Verb::Get,
-            Store::Meta,
-            META_KEY,
-        );
+        let scope = session.metas(&session.reader, self.name(), Verb::Get);
         let mut request = self.message(&token, Body::BindGetMeta { scope });
         request.tid.clone_from(tid);
         // What an answer brings that got lost does not come again: after that everything is asked for

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use firebrick_core::cloud::{Conn, MethodParam, Scope, Store, TenantLedger, UrlParam, Verb};
+use firebrick_core::cloud::{
+    Conn, META_KEY, MethodParam, Scope, Store, TenantLedger, UrlParam, Verb,
+};
 use hashbrown::HashMap;
 use tokio::time::Instant;
 
@@ -94,6 +96,11 @@ impl Session {
     /// Whether news have to be asked for.
     pub(super) fn is_polling(&self) -> bool {
         matches!(self.transport, Transport::Polling { .. })
+    }
+
+    /// The metas of the ledger, on whose behalf.
+    pub(super) fn metas(&self, conn: &Conn, name: &str, method: Verb) -> Scope {
+        self.scope(conn, name, method, Store::Meta, META_KEY)
     }
 
     /// Which object, on whose behalf.
