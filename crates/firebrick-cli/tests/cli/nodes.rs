@@ -60,13 +60,22 @@ struct Node {
     line: Value,
 }
 
+/// What the token that a server prints is for.
+const GRANTS: [&str; 4] = ["--grant", "default/default", "--grant", "default/hammered"];
+
 impl Node {
     fn start(stores: &Stores, place: &Place, data: &str) -> Self {
-        let process = Running::spawn(&mut stores.serve(
-            place,
-            data,
-            &["--grant", "default/default", "--grant", "default/hammered"],
-        ));
+        Self::running(&mut stores.serve(place, data, &GRANTS))
+    }
+
+    /// A server that has everything in its data directory.
+    fn alone(place: &Place, data: &str) -> Self {
+        let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--data", data];
+        Self::running(&mut place.command(&[&serve[..], &GRANTS].concat()))
+    }
+
+    fn running(command: &mut Command) -> Self {
+        let process = Running::spawn(command);
         let line = process.line();
         Self {
             address: line["listening"].as_str().unwrap().parse().unwrap(),
@@ -203,19 +212,15 @@ async fn a_killed_node_costs_nothing() {
 
     // In the middle of writing.
     let address = one.address;
-    let hammer = Hammer::start(address, &token).await;
+    let hammer = Hammer::start(address, &token, "hammer").await;
     let writing = tokio::spawn(write_all("second"));
     hammer.warm().await;
     one.kill();
     let acknowledged = hammer.finish().await;
     writing.await.unwrap();
-    converge(&databases, 2 * DATABASES * WRITES).await;
-    let stored = Caller::open(two.address, &token).await.bind().await;
-    let stored: Vec<Cid> = stored.metas.iter().map(|entry| entry.cid).collect();
     assert!(acknowledged.len() >= Hammer::ENOUGH);
-    for cid in &acknowledged {
-        assert!(stored.contains(cid), "an acknowledged meta is lost");
-    }
+    converge(&databases, 2 * DATABASES * WRITES).await;
+    are_stored(&two, &acknowledged).await;
 
     let one = Node::start(&stores, &place, "one");
     balancer.replace(address, one.address);
@@ -233,6 +238,32 @@ async fn a_killed_node_costs_nothing() {
     converge(&[late], 3 * DATABASES * WRITES).await;
 }
 
+async fn are_stored(node: &Node, acknowledged: &[Cid]) {
+    let caller = Caller::open(node.address, &node.token()).await;
+    let stored = caller.bind().await;
+    let stored: Vec<Cid> = stored.metas.iter().map(|entry| entry.cid).collect();
+    for cid in acknowledged {
+        assert!(stored.contains(cid), "an acknowledged meta is lost");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_keeps_what_it_acknowledged() {
+    let place = Place::new();
+    let mut acknowledged = Vec::new();
+    for round in ["first", "second", "third"] {
+        let node = Node::alone(&place, "data");
+        are_stored(&node, &acknowledged).await;
+        let hammer = Hammer::start(node.address, &node.token(), round).await;
+        hammer.warm().await;
+        node.kill();
+        let more = hammer.finish().await;
+        assert!(more.len() >= Hammer::ENOUGH);
+        acknowledged.extend(more);
+    }
+    are_stored(&Node::alone(&place, "data"), &acknowledged).await;
+}
+
 /// Puts metas as fast as it can and remembers which were acknowledged.
 struct Hammer {
     count: Arc<AtomicUsize>,
@@ -242,7 +273,7 @@ struct Hammer {
 impl Hammer {
     const ENOUGH: usize = 20;
 
-    async fn start(address: SocketAddr, token: &str) -> Self {
+    async fn start(address: SocketAddr, token: &str, name: &'static str) -> Self {
         let mut caller = Caller::open(address, token).await;
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
@@ -250,7 +281,8 @@ impl Hammer {
             let mut acknowledged = Vec::new();
             loop {
                 // Its CAR is nowhere, so it replaces none.
-                let car = Cid::of(Codec::Car, format!("{}", acknowledged.len()).as_bytes());
+                let car = format!("{name} {}", acknowledged.len());
+                let car = Cid::of(Codec::Car, car.as_bytes());
                 let entry = MetaEntry::new(&MetaEvent {
                     cars: vec![car],
                     parents: Vec::new(),

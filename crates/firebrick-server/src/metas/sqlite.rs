@@ -544,4 +544,53 @@ mod tests {
         assert_eq!(entries(&stored), [meta(1), meta(3)]);
         assert_eq!(stored.keys.len(), 1);
     }
+
+    /// A full disk is an error for the puts that meet it; what was acknowledged stays, and later there is
+    /// room again.
+    #[tokio::test]
+    async fn a_full_disk_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metas");
+        let store = Sqlite::open(&path).unwrap();
+        let ledger = LedgerId::new("t", "l").unwrap();
+        let add = |n: u8| {
+            let put = MetaPut {
+                supersede: false,
+                limit: 1000,
+                ..put("a", &[n], &[])
+            };
+            store.put(ledger.clone(), put)
+        };
+        let all = async |store: &Sqlite| entries(&store.after(ledger.clone(), 0).await.unwrap());
+        let room_for = |pages: i64| {
+            let writer = lock(&store.writes.writer);
+            let connection = &writer.connection;
+            let used: i64 = connection
+                .pragma_query_value(None, "page_count", |row| row.get(0))
+                .unwrap();
+            connection
+                .pragma_update_and_check(None, "max_page_count", used + pages, |_| Ok(()))
+                .unwrap();
+        };
+        add(0).await.unwrap();
+        room_for(1);
+        let mut stored = vec![meta(0)];
+        let refused = loop {
+            let n = u8::try_from(stored.len()).unwrap();
+            match add(n).await {
+                Ok(_) => stored.push(meta(n)),
+                Err(error) => break error,
+            }
+        };
+        let MetaStoreError::Unavailable { cause } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(cause.contains("full"), "{cause}");
+        assert_eq!(all(&store).await, stored);
+        room_for(100);
+        stored.push(meta(255));
+        add(255).await.unwrap();
+        assert_eq!(all(&store).await, stored);
+        assert_eq!(all(&Sqlite::open(&path).unwrap()).await, stored);
+    }
 }
