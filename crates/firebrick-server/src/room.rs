@@ -471,7 +471,7 @@ mod tests {
                 room: Arc::new(Room::new(ledger)),
                 tools: Tools {
                     metas: Arc::new(Sqlite::open(&dir.path().join("metas")).unwrap()),
-                    signer: Arc::new(Signer::new([1; 32])),
+                    signer: Arc::new(Signer::new(&[1; 32])),
                     url_seconds: 60,
                     ledgers_per_connection: 1,
                 },
