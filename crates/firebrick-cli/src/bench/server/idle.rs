@@ -1,10 +1,9 @@
 //! Connections that do nothing.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Report;
@@ -46,17 +45,17 @@ pub(super) async fn run(
     bar.finish_and_clear();
     let mut times = Times::default();
     let mut staying = JoinSet::new();
-    let end = Arc::new(Notify::new());
+    let (end, ended) = watch::channel(false);
     for (mut client, time) in opened {
         times.extend(time);
-        let end = end.clone();
+        let mut ended = ended.clone();
         staying.spawn(async move {
             // Pings are answered in the course of reading.
-            let mut ended = std::pin::pin!(end.notified());
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut ended => break,
+                    // Also if that was long before this task had its first turn.
+                    _ = ended.wait_for(|ended| *ended) => break,
                     message = client.next() => if message.is_err() {
                         return false;
                     },
@@ -77,7 +76,7 @@ pub(super) async fn run(
         report.add("server: memory per connection", each, "kB");
         report.add("server: open files", after.open_files as f64, "");
     }
-    end.notify_waiters();
+    end.send_replace(true);
     let stayed = staying.join_all().await;
     let gone = stayed.iter().filter(|stayed| !**stayed).count();
     if gone > 0 {
