@@ -499,9 +499,10 @@ impl Gateway for MemoryRemote {
     }
 
     fn capabilities(&self) -> Capabilities {
+        let has_pointer = self.state().pointer.is_some();
         Capabilities {
-            shared_pointer: self.state().pointer.is_some(),
-            javascript: self.state().pointer.is_some(),
+            shared_pointer: has_pointer,
+            javascript: has_pointer,
             ..Capabilities::FULL
         }
     }
