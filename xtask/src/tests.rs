@@ -274,6 +274,10 @@ fn interop() -> Result<Count> {
     {
         apt_install(&["nodejs", "npm"], "the interop tests need Node.js and npm")?;
     }
+    let browser = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
+    if !std::path::Path::new(&browser).exists() {
+        apt_install(&["chromium"], "the server's admin page is tested in Chromium")?;
+    }
     check(
         program("npm")
             .args(["ci", "--no-audit", "--no-fund"])

@@ -1,5 +1,7 @@
 //! What is for whoever runs the server: behind a token of its own.
 
+mod overview;
+mod page;
 mod token;
 
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use crate::metrics::{CONTENT_TYPE, exposition};
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/admin/api/overview", get(overview::overview))
         .route_layer(middleware::from_fn_with_state(app.clone(), guard))
+        .merge(page::router())
 }
 
 /// Lets in who has the token.

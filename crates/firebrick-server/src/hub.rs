@@ -10,6 +10,7 @@ use firebrick_core::cloud::Conn;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now;
 use crate::ids::LedgerId;
 use crate::ledgers::Ledger;
 use crate::lock::lock;
@@ -154,6 +155,8 @@ pub(crate) struct Connection {
     _seat: Option<Seat>,
     /// How many metas it has published in each ledger: its next ones replace them.
     published: Mutex<HashMap<LedgerId, u64>>,
+    /// In seconds since 1970.
+    pub(crate) opened: u64,
     seen: Mutex<Instant>,
     closed: AtomicBool,
     /// The ledgers that it has bound, and until when its token allows that.
@@ -183,6 +186,7 @@ impl Connection {
             traffic,
             _seat: seat,
             published: Mutex::default(),
+            opened: now(),
             seen: Mutex::new(Instant::now()),
             closed: AtomicBool::new(false),
             bound: Mutex::default(),
@@ -204,6 +208,16 @@ impl Connection {
 
     pub(crate) fn touch(&self) {
         *lock(&self.seen) = Instant::now();
+    }
+
+    /// Since its last request.
+    pub(crate) fn idle(&self) -> Duration {
+        lock(&self.seen).elapsed()
+    }
+
+    /// The ledgers that it subscribes to.
+    pub(crate) fn ledgers(&self) -> Vec<LedgerId> {
+        lock(&self.bound).keys().cloned().collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -55,6 +55,11 @@ impl Ledger {
         self.last_write.fetch_max(now(), Ordering::Relaxed);
     }
 
+    /// In seconds since 1970; 0 is never.
+    pub(crate) fn last_write(&self) -> u64 {
+        self.last_write.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stored(&self) -> Stored {
         lock(&self.stored).stored
     }

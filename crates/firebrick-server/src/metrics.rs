@@ -132,7 +132,7 @@ pub(crate) struct Traffic {
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    started: SystemTime,
+    pub(crate) started: SystemTime,
     /// Connections of the network.
     pub(crate) network: Arc<Population>,
     /// Those that were closed at once: there were too many.

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
 mod clients;
 #[path = "../../../firebrick/tests/interop/compare.rs"]
 #[expect(dead_code, reason = "shared with the library's tests")]

@@ -52,6 +52,15 @@ impl Site {
         &self.url
     }
 
+    pub(crate) fn http(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn mint(&self, claims: Claims, seconds: u64) -> String {
+        let server = self.server.as_ref().expect("runs");
+        server.mint(claims, seconds).unwrap()
+    }
+
     /// The directory of a client.
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -68,11 +77,7 @@ impl Site {
             "2026-01-01T00:00:00.000Z",
         );
         let claims = claims.grant("tenant", "ledger", access);
-        self.server
-            .as_ref()
-            .expect("runs")
-            .mint(claims, seconds)
-            .unwrap()
+        self.mint(claims, seconds)
     }
 
     /// A client with a directory, keys and a database of its own.

@@ -70,12 +70,7 @@ impl Peer {
 
     /// Starts a process that stays open and keeps what it has read in memory.
     pub(crate) fn open(&self) -> OpenPeer {
-        let mut child = self.spawn(&["--serve"]);
-        let mut peer = OpenPeer {
-            stdin: child.stdin.take(),
-            stdout: BufReader::new(child.stdout.take().expect("piped")),
-            child,
-        };
+        let mut peer = OpenPeer::of(self.spawn(&["--serve"]));
         peer.ask(&json!({"op": "open"}));
         peer
     }
@@ -105,6 +100,15 @@ pub(crate) struct OpenPeer {
 }
 
 impl OpenPeer {
+    /// A process that answers requests line by line.
+    pub(crate) fn of(mut child: Child) -> OpenPeer {
+        OpenPeer {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().expect("piped")),
+            child,
+        }
+    }
+
     pub(crate) fn ask(&mut self, operation: &Value) -> Value {
         value_of(&self.answer(operation))
     }
