@@ -13,6 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::App;
@@ -56,48 +58,18 @@ pub(crate) async fn accept(listener: TcpListener, app: Arc<App>) {
     connections.wait().await;
 }
 
-/// Agrees upon TLS, if that is wished.
 async fn begin(stream: TcpStream, place: Place, router: Router, app: Arc<App>) {
-    let Some(tls) = &app.tls else {
-        return serve(
-            Held {
-                stream,
-                _place: place,
-            },
-            router,
-            app,
-        )
-        .await;
+    let Some(stream) = agree(stream, &app).await else {
+        return;
     };
-    let handshake = tls.acceptor.accept(stream);
-    let agreed = tokio::select! {
-        agreed = tokio::time::timeout(HANDSHAKE, handshake) => agreed,
-        () = app.drain.cancelled() => return,
+    let held = Held {
+        stream,
+        _place: place,
     };
-    let cause = match agreed {
-        Ok(Ok(stream)) => {
-            return serve(
-                Held {
-                    stream,
-                    _place: place,
-                },
-                router,
-                app,
-            )
-            .await;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "nothing came in time".into(),
-    };
-    app.metrics.tls_refused.add(1);
-    tracing::debug!(cause, "a connection did not agree upon TLS");
-}
-
-async fn serve(stream: impl Stream, router: Router, app: Arc<App>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.transfer)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(held), TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = pin!(connection);
     // A client that goes away is no news.
@@ -110,20 +82,39 @@ async fn serve(stream: impl Stream, router: Router, app: Arc<App>) {
     }
 }
 
+/// Agrees upon TLS, if that is wished. `None` if it failed, or if the end begins before.
+async fn agree(stream: TcpStream, app: &App) -> Option<Stream> {
+    let Some(tls) = &app.tls else {
+        return Some(Either::Left(stream));
+    };
+    let handshake = tls.acceptor.accept(stream);
+    let agreed = tokio::select! {
+        agreed = tokio::time::timeout(HANDSHAKE, handshake) => agreed,
+        () = app.drain.cancelled() => return None,
+    };
+    let cause = match agreed {
+        Ok(Ok(stream)) => return Some(Either::Right(Box::new(stream))),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "nothing came in time".into(),
+    };
+    app.metrics.tls_refused.add(1);
+    tracing::debug!(cause, "a connection did not agree upon TLS");
+    None
+}
+
+/// Boxed, so that one without TLS is no larger for it.
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 type Place = (OwnedSemaphorePermit, Present);
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// A stream that has its place among the connections as long as it lives: a WebSocket outlives the
 /// request that it began with.
-struct Held<S> {
-    stream: S,
+struct Held {
+    stream: Stream,
     _place: Place,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
+impl AsyncRead for Held {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -133,7 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
+impl AsyncWrite for Held {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
