@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::Block;
 use crate::cbor::Value;
+use crate::document;
 use crate::genesis::GENESIS;
 use crate::group::Car;
+use crate::header::CarHeader;
 use crate::keys::Key;
 use crate::merge::Replay;
 
