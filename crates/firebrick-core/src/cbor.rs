@@ -15,21 +15,25 @@
 
 mod date;
 mod de;
-mod head;
+mod error;
 mod json;
 mod link;
+mod reader;
 mod ser;
 mod value;
+mod writer;
 
 pub use date::{Date, Undefined};
 pub(crate) use de::Deserializer;
 pub use de::from_slice;
-pub use head::{CborError, Reader, Token, Writer};
+pub use error::CborError;
 pub use json::JsonError;
 pub use link::Link;
+pub use reader::{Reader, Token};
 pub(crate) use ser::Serializer;
 pub use ser::to_vec;
 pub use value::Value;
+pub use writer::Writer;
 
 /// How deeply lists and maps may be nested, in both directions.
 ///

@@ -5,22 +5,23 @@
 //! reading; [`crate::merge::Resolver`] holds one.
 
 mod changes;
+mod conflicts;
 mod event;
 mod graph;
 mod order;
+mod past;
 mod sweep;
 mod versions;
 mod walk;
 mod writes;
 
 pub use changes::{ChangedKey, changes_since};
+pub use conflicts::{Contested, Decision, contested, decision, differ};
 pub use event::{Event, EventError, Op, Operation};
 pub use graph::Graph;
 pub use order::{Sorted, sorted_events};
-pub use versions::{
-    Contested, Decision, Past, PastVersion, Version, Versions, contested, current_versions,
-    decision, differ, past, version_in, versions,
-};
+pub use past::{Past, past};
+pub use versions::{PastVersion, Version, Versions, current_versions, version_in, versions};
 pub use walk::{advance, common_ancestor, contains, difference, join};
 pub use writes::{Write, writes};
 

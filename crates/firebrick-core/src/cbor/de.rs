@@ -6,8 +6,7 @@ use serde::de::value::BorrowedBytesDeserializer;
 use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::head::{CborError, Reader, Token};
-use super::{MAX_DEPTH, link};
+use super::{CborError, MAX_DEPTH, Reader, Token, link};
 
 mod key;
 

@@ -5,8 +5,7 @@
 use serde::ser::{self, Serialize};
 
 use super::date::{DATE, Date, UNDEFINED};
-use super::head::{CborError, Writer};
-use super::{MAX_DEPTH, link};
+use super::{CborError, MAX_DEPTH, Writer, link};
 
 mod compound;
 mod key;
