@@ -1,6 +1,8 @@
 //! Queries: which rows of an index, in which order, with or without their documents.
 
+mod answer;
 mod live;
+mod plan;
 mod rows;
 
 use std::ops::{Bound, RangeBounds};
@@ -9,111 +11,18 @@ use std::sync::Arc;
 use firebrick_core::cbor::Value;
 use firebrick_core::charwise::{CharwiseError, Key};
 use firebrick_core::index::{self, Span};
-use firebrick_core::ordered::TreeError;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 
+pub use answer::{Explain, IndexRow, Page};
 pub use live::{Delta, LiveQuery};
+use plan::{Plan, read_cursor};
 pub use rows::QueryRows;
 
 use crate::error::{Error, Result};
-use crate::index::{Entry, Index, IndexState, IndexStatus, damage};
-use crate::ledger::{Ledger, Snapshot};
+use crate::index::{Index, IndexState};
+use crate::ledger::Ledger;
 use crate::opaque::opaque_debug;
-
-/// A row of a result.
-///
-/// ```
-/// # use firebrick::{Database, Document, Error, Value};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-/// # let db = Database::memory("example").await?;
-/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
-/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
-/// # }
-/// // Ann is 31, Bob 25 and Cy 40.
-/// let rows = db.query("age").include_docs().limit(1).collect::<Document>().await?;
-/// assert_eq!((rows[0].key.clone(), rows[0].id.as_str()), (Value::from(25), "bob"));
-/// assert_eq!(rows[0].value, Value::Null);
-/// assert!(rows[0].doc.is_some()); // because of include_docs()
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct IndexRow<T> {
-    /// The key, as the JavaScript API shows it.
-    pub key: Value,
-    /// The document's id.
-    pub id: String,
-    /// What the index' function emitted with the key; null for an index by fields.
-    pub value: Value,
-    /// The document, if the query [includes](Query::include_docs) it.
-    pub doc: Option<T>,
-}
-
-/// Some rows of a result, and where the next ones are.
-///
-/// ```
-/// # use firebrick::{Database, Document, Error};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-/// # let db = Database::memory("example").await?;
-/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
-/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
-/// # }
-/// // Ann is 31, Bob 25 and Cy 40.
-/// let page = db.query("age").limit(2).page::<Document>().await?;
-/// assert_eq!(page.rows.len(), 2);
-/// let next = db.query("age").limit(2).after(page.cursor.expect("there is more"));
-/// assert_eq!(next.page::<Document>().await?.rows[0].id, "cy");
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Page<T> {
-    /// The rows.
-    pub rows: Vec<IndexRow<T>>,
-    /// What to give [`Query::after`] for the rows behind; `None` after the last.
-    pub cursor: Option<String>,
-}
-
-/// How a query is answered.
-///
-/// ```
-/// # use firebrick::{Database, Document, Error, IndexStatus};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-/// # let db = Database::memory("example").await?;
-/// # for (id, age) in [("ann", 31), ("bob", 25), ("cy", 40)] {
-/// #     db.put(&Document::new().with("_id", id).with("age", age)).await?;
-/// # }
-/// // Ann is 31, Bob 25 and Cy 40.
-/// let query = || db.query("age").range(30..);
-/// query().count().await?; // makes the index
-/// let explain = query().explain().await?;
-/// assert_eq!((explain.rows, explain.index_rows), (2, 3));
-/// assert_eq!(explain.status, IndexStatus::Ready);
-/// assert!(!explain.reads_documents);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Explain {
-    /// The index that serves it.
-    pub index: String,
-    /// Whether that is an index by a function.
-    pub is_map: bool,
-    /// How the index is doing. A query waits until it is ready.
-    pub status: IndexStatus,
-    /// Rows that the query gives, offset and limit taken into account; exact while the index is
-    /// ready, and counted without reading them.
-    pub rows: u64,
-    /// Rows of the whole index.
-    pub index_rows: u64,
-    /// Values that cannot be keys, so that they have no row in the index.
-    pub skipped: u64,
-    /// Ranges of the index that are read.
-    pub ranges: usize,
-    /// Nodes from the root of the index to a row.
-    pub height: usize,
-    /// Whether documents are read too.
-    pub reads_documents: bool,
-}
 
 /// A query on an index. Made by [`Database::query`](crate::Database::query).
 ///
@@ -138,25 +47,6 @@ pub struct Explain {
 pub struct Query {
     ledger: Arc<Ledger>,
     plan: Result<Plan>,
-}
-
-/// A query that makes sense.
-#[derive(Clone)]
-pub(crate) struct Plan {
-    entry: Arc<Entry>,
-    spans: Vec<Span>,
-    descending: bool,
-    offset: u64,
-    limit: u64,
-    after: Option<(usize, Vec<u8>)>,
-    include_docs: bool,
-}
-
-/// Rows of one span: from a rank, without the other.
-struct Part {
-    span: usize,
-    from: u64,
-    to: u64,
 }
 
 impl Query {
@@ -638,109 +528,6 @@ impl Query {
 
 fn as_key(value: &Value) -> Result<Key, CharwiseError> {
     Key::try_from(value)
-}
-
-fn write_cursor(span: usize, entry: &[u8]) -> String {
-    format!("{span}.{}", data_encoding::BASE64URL_NOPAD.encode(entry))
-}
-
-fn read_cursor(text: &str) -> Result<(usize, Vec<u8>)> {
-    let parsed = text.split_once('.').and_then(|(span, entry)| {
-        let entry = data_encoding::BASE64URL_NOPAD.decode(entry.as_bytes());
-        Some((span.parse().ok()?, entry.ok()?))
-    });
-    parsed.ok_or_else(|| Error::Config(format!("{text:?} is no cursor; a page has one")))
-}
-
-impl Plan {
-    /// The newest version, and the index as of it.
-    async fn ready(&self, ledger: &Arc<Ledger>) -> Result<(Arc<Snapshot>, Arc<IndexState>)> {
-        ledger.ensure_index(&self.entry).await?;
-        let snapshot = ledger.snapshot();
-        let state = ledger.index_at(&self.entry, &snapshot)?;
-        Ok((snapshot, state))
-    }
-
-    /// What `read` makes of the newest version, with a second try if the index turns out to be
-    /// damaged, because then it has been made anew.
-    async fn answer<R>(
-        &self,
-        ledger: &Arc<Ledger>,
-        mut read: impl FnMut(Arc<Snapshot>, Arc<IndexState>) -> Result<R>,
-    ) -> Result<R> {
-        let mut tried = false;
-        loop {
-            let ready = self.ready(ledger).await;
-            match ready.and_then(|(snapshot, state)| read(snapshot, state)) {
-                Err(Error::IndexDamaged { .. }) if !tried => tried = true,
-                result => return result,
-            }
-        }
-    }
-
-    fn failed(&self, ledger: &Ledger, error: TreeError) -> Error {
-        if !damage(&error) {
-            return error.into();
-        }
-        if let Err(error) = ledger.forget_index(&self.entry) {
-            return error;
-        }
-        Error::IndexDamaged {
-            name: self.entry.name(),
-        }
-    }
-
-    /// Where the rows are.
-    fn parts(&self, ledger: &Ledger, state: &IndexState) -> Result<Vec<Part>> {
-        let rank = |key: &[u8]| {
-            let rank = state.entries.rank(&ledger.source, key);
-            rank.map_err(|error| self.failed(ledger, error))
-        };
-        let (mut skip, mut left) = (self.offset, self.limit);
-        let mut parts = Vec::new();
-        for (at, span) in self.spans.iter().enumerate() {
-            let mut from = rank(&span.from)?;
-            let mut to = match &span.to {
-                Some(to) => rank(to)?,
-                None => state.entries.len(),
-            };
-            match &self.after {
-                Some((span, _)) if at < *span => continue,
-                Some((span, entry)) if at == *span => match self.descending {
-                    true => to = to.min(rank(entry)?),
-                    false => from = from.max(rank(&[entry.as_slice(), &[0]].concat())?),
-                },
-                _ => {}
-            }
-            let rows = to.saturating_sub(from);
-            let skipped = rows.min(skip);
-            let taken = (rows - skipped).min(left);
-            skip -= skipped;
-            left -= taken;
-            if taken > 0 {
-                let first = match self.descending {
-                    true => to - skipped - taken,
-                    false => from + skipped,
-                };
-                parts.push(Part {
-                    span: at,
-                    from: first,
-                    to: first + taken,
-                });
-            }
-        }
-        Ok(parts)
-    }
-
-    fn count(&self, ledger: &Ledger, state: &IndexState) -> Result<u64> {
-        let parts = self.parts(ledger, state)?;
-        Ok(parts.iter().map(|part| part.to - part.from).sum())
-    }
-
-    /// Whether rows outside of the result can come into it when others go.
-    fn is_window(&self) -> bool {
-        self.offset > 0 || self.limit < u64::MAX || self.after.is_some()
-    }
 }
 
 opaque_debug!("Query" Query);

@@ -9,7 +9,8 @@ use firebrick_core::ordered::Cursor;
 use firebrick_core::{document, index};
 use serde::de::DeserializeOwned;
 
-use super::{IndexRow, Part, Plan, write_cursor};
+use super::IndexRow;
+use super::plan::{Part, Plan, write_cursor};
 use crate::error::{Error, Result};
 use crate::index::{IndexState, decode_value};
 use crate::ledger::{Ahead, Ledger, Snapshot, missing_document};
