@@ -1,6 +1,8 @@
 //! Where metas and keys are kept.
 
 mod postgres;
+#[cfg(test)]
+pub(crate) mod samples;
 mod sqlite;
 
 use std::collections::HashMap;
