@@ -119,13 +119,16 @@ async fn shared_signing_key(
     config: &Config,
     metas: &dyn MetaStore,
 ) -> Result<SigningKey, ServerError> {
-    let own = read_signing_key(&config.data)?;
-    let proposed = match &own {
-        Some(own) => own.to_jwk().as_bytes().to_vec(),
-        None => generate()?.to_jwk().as_bytes().to_vec(),
+    let Some(url) = &config.metas else {
+        return signing_key(&config.data);
     };
-    let shared = metas.secret(TOKEN_KEY, Zeroizing::new(proposed)).await?;
-    let (Some(url), Some(shared)) = (&config.metas, shared) else {
+    let own = read_signing_key(&config.data)?;
+    let proposal = |key: &SigningKey| Zeroizing::new(key.to_jwk().as_bytes().to_vec());
+    let proposed = match &own {
+        Some(own) => proposal(own),
+        None => proposal(&generate()?),
+    };
+    let Some(shared) = metas.secret(TOKEN_KEY, proposed).await? else {
         return signing_key(&config.data);
     };
     let text = std::str::from_utf8(&shared).map_err(|_| KeyFormError::Text);
