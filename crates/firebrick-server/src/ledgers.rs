@@ -11,7 +11,7 @@ use crate::ids::LedgerId;
 use crate::lock::lock;
 use crate::metas::MetaUsage;
 use crate::metrics::{Counter, Traffic};
-use crate::tenants::{Stored, Tenant, Tenants};
+use crate::tenants::{OverQuota, Stored, Tenant, Tenants};
 
 /// How often it is decided anew which ledgers are the busiest.
 const RANKING: Duration = Duration::from_secs(10);
@@ -67,6 +67,25 @@ impl Ledger {
     /// What this ledger would add to its tenant if it got the first thing in it.
     pub(crate) fn to_begin(&self) -> u64 {
         1 - self.stored().ledgers.min(1)
+    }
+
+    /// The least that a new CAR adds to its tenant.
+    fn any_car(&self) -> Stored {
+        Stored {
+            ledgers: self.to_begin(),
+            bytes: 1,
+            ..Stored::default()
+        }
+    }
+
+    /// Whether there is room for a new CAR.
+    pub(crate) fn allows_car(&self) -> bool {
+        self.tenant.allows(self.any_car()).is_ok()
+    }
+
+    /// The same, but a refusal is counted.
+    pub(crate) fn claim_car(&self) -> Result<(), OverQuota> {
+        self.tenant.claim(self.any_car())
     }
 
     pub(crate) fn changes(&self) -> u64 {

@@ -15,7 +15,7 @@ use firebrick_core::cloud::Verb;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::cars::CarStoreError;
+use crate::cars::{CarStoreError, discard};
 use crate::clock::now;
 use crate::dispatch::App;
 use crate::ids::{LedgerId, ObjectId};
@@ -132,7 +132,11 @@ async fn receive(
 ) -> Result<(), CarStoreError> {
     let mut body = steady(body.into_data_stream(), app.limits.transfer);
     let over = |over| CarStoreError::Body(io::Error::other(over));
-    if let Err(refused) = app.room_for(ledger, &object).await {
+    // There it takes no room again: the first copy stays.
+    let known = app.cars.contains(object.clone()).await;
+    if !matches!(known, Ok(true))
+        && let Err(refused) = ledger.claim_car()
+    {
         // A client that is still sending would take an early answer for a failure of the network.
         let mut rest = UNREAD;
         while let Some(Ok(piece)) = body.next().await
@@ -142,24 +146,25 @@ async fn receive(
         }
         return Err(over(refused));
     }
-    // There it takes no room again: the first copy stays.
-    let known = app.cars.contains(object.clone()).await?;
-    let arriving = Arc::new(Mutex::new(Arriving::new(ledger.tenant.clone())));
-    let (metrics, account, room) = (app.metrics.clone(), ledger.clone(), arriving.clone());
-    let body = body.and_then(move |piece| {
-        let len = piece.len() as u64;
+    let known = known?;
+    let (metrics, account) = (app.metrics.clone(), ledger.clone());
+    let body = body.inspect_ok(move |piece| {
         for traffic in [&metrics.cars_traffic, &account.traffic] {
-            traffic.received.add(len);
+            traffic.received.add(piece.len() as u64);
         }
-        let room = if known { Ok(()) } else { lock(&room).grow(len) };
-        ready(room.map(|()| piece).map_err(io::Error::other))
     });
-    app.cars
-        .put(object, body.boxed(), app.limits.object)
-        .await?;
-    if !known {
-        ledger.car_added(lock(&arriving).bytes());
+    let limit = app.limits.object;
+    if known {
+        return discard(body.boxed(), limit).await;
     }
+    let arriving = Arc::new(Mutex::new(Arriving::new(ledger.tenant.clone())));
+    let room = arriving.clone();
+    let body = body.and_then(move |piece| {
+        let grown = lock(&room).grow(piece.len() as u64);
+        ready(grown.map(|()| piece).map_err(io::Error::other))
+    });
+    app.cars.put(object, body.boxed(), limit).await?;
+    ledger.car_added(lock(&arriving).bytes());
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::incoming::{self, Incoming, blocking};
+use super::incoming::{Incoming, blocking};
 use super::{CarStore, CarStoreError, CarUsage, Object};
 use crate::StoreUrl;
 use crate::ids::{LedgerId, ObjectId};
@@ -160,9 +160,6 @@ impl Bucket {
         limit: u64,
     ) -> Result<(), CarStoreError> {
         let path = self.path(&object);
-        if self.exists(&path).await? {
-            return incoming::discard(body, limit).await;
-        }
         let (temporary, len) = self.incoming.receive(body, limit).await?;
         let file = temporary.reopen()?;
         // Never closed.

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use tempfile::NamedTempFile;
 use tokio_util::io::ReaderStream;
 
-use super::incoming::{self, Incoming, blocking};
+use super::incoming::{Incoming, blocking};
 use super::{CarStore, CarStoreError, CarUsage, Object};
 use crate::ids::{LedgerId, Name, ObjectId};
 use crate::lock::lock;
@@ -71,9 +71,6 @@ impl Disk {
         limit: u64,
     ) -> Result<(), CarStoreError> {
         let path = self.path(&object);
-        if tokio::fs::try_exists(&path).await? {
-            return incoming::discard(body, limit).await;
-        }
         let (temporary, _) = self.incoming.receive(body, limit).await?;
         let (root, names) = (self.root.clone(), self.names.clone());
         blocking(move || settle(temporary, &path, &root, &names)).await?;

@@ -52,7 +52,7 @@ impl Incoming {
 }
 
 /// Reads a body that nobody needs: a client takes an early answer for a failure.
-pub(super) async fn discard(
+pub(crate) async fn discard(
     mut body: BoxStream<'static, io::Result<Bytes>>,
     limit: u64,
 ) -> Result<(), CarStoreError> {

@@ -201,24 +201,11 @@ impl App {
     }
 
     /// Whether a CAR may come: there is room, or it is there already.
-    pub(crate) async fn room_for(
-        &self,
-        ledger: &Ledger,
-        object: &ObjectId,
-    ) -> Result<(), OverQuota> {
-        let least = Stored {
-            ledgers: ledger.to_begin(),
-            bytes: 1,
-            ..Stored::default()
-        };
-        match ledger.tenant.allows(least) {
-            Ok(()) => Ok(()),
-            Err(_) if matches!(self.cars.contains(object.clone()).await, Ok(true)) => Ok(()),
-            Err(over) => {
-                ledger.tenant.over_quota.add(1);
-                Err(over)
-            }
+    async fn room_for(&self, ledger: &Ledger, object: &ObjectId) -> Result<(), OverQuota> {
+        if ledger.allows_car() || matches!(self.cars.contains(object.clone()).await, Ok(true)) {
+            return Ok(());
         }
+        ledger.claim_car()
     }
 
     /// A newer token keeps a subscription alive.
