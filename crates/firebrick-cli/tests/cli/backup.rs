@@ -107,7 +107,7 @@ fn what_cannot_be_restored_says_why() {
 #[test]
 fn a_backup_is_made_beside_a_process_that_has_the_database_open() {
     let place = filled();
-    let watch = place.start(&["watch", "--json"]);
+    let watch = place.watch(&[]);
     place.ok(&["put", "--id", "now", "{}"]);
     watch.line();
     let file = place.path("live.fbk").display().to_string();

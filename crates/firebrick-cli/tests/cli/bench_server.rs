@@ -103,16 +103,7 @@ fn soak() {
 #[test]
 fn a_server_that_runs_already() {
     let place = Place::new();
-    let serve = [
-        "serve",
-        "--data",
-        "data",
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-    ];
-    let server = place.start(&[&serve[..], &["--grant", "acme/notes"]].concat());
-    let line = server.line();
+    let (server, line) = place.serve(&["--grant", "acme/notes"]);
     let (url, token) = (
         line["url"].as_str().unwrap(),
         line["token"].as_str().unwrap(),

@@ -75,8 +75,7 @@ fn a_file_comes_from_the_remote_when_it_is_read() {
 fn files_go_through_the_process_that_has_the_database() {
     let place = Place::new();
     place.ok(&["put", r#"{"_id":"doc"}"#]);
-    let watching = place.start(&["watch", "--json"]);
-    assert_eq!(watching.line()["watching"], true);
+    let watching = place.watch(&[]);
     let content = "0123456789".repeat(300_000);
     let path = place.write("long.txt", &content);
     place.ok(&["files", "put", "doc", &path]);

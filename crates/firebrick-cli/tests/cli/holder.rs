@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Running, lines, signal};
+use crate::support::{Place, lines, signal};
 
 fn ids(line: &Value) -> Vec<&str> {
     line["changes"].as_array().map_or(Vec::new(), |changes| {
@@ -13,18 +13,11 @@ fn ids(line: &Value) -> Vec<&str> {
     })
 }
 
-fn watching(place: &Place, args: &[&str]) -> Running {
-    let args: Vec<&str> = ["watch", "--json"].iter().chain(args).copied().collect();
-    let watch = place.start(&args);
-    assert_eq!(watch.line()["watching"], true);
-    watch
-}
-
 #[test]
 fn watch_in_one_terminal_and_put_in_another() {
     let place = Place::new();
     place.ok(&["put", r#"{"_id":"old"}"#]);
-    let watch = watching(&place, &["--docs"]);
+    let watch = place.watch(&["--docs"]);
     for n in 0..3 {
         let id = format!("n{n}");
         assert_eq!(
@@ -51,7 +44,7 @@ fn watch_in_one_terminal_and_put_in_another() {
 fn every_command_works_through_the_holder() {
     let place = Place::new();
     place.ok(&["put", r#"{"_id":"a"}"#]);
-    let watch = watching(&place, &[]);
+    let watch = place.watch(&[]);
     let before = &place.json(&["status"])[0];
     assert_eq!(before["served_by"], watch.id());
     assert_eq!(before["documents"], 1);
@@ -97,8 +90,8 @@ fn every_command_works_through_the_holder() {
 fn a_second_watch_takes_over_when_the_first_ends() {
     let place = Place::new();
     place.ok(&["put", r#"{"_id":"a"}"#]);
-    let first = watching(&place, &[]);
-    let second = watching(&place, &[]);
+    let first = place.watch(&[]);
+    let second = place.watch(&[]);
     place.ok(&["put", r#"{"_id":"b"}"#]);
     assert_eq!(ids(&first.line()), ["b"]);
     assert_eq!(ids(&second.line()), ["b"]);
@@ -122,7 +115,7 @@ fn a_watch_can_be_bounded_and_begin_in_the_past() {
         .unwrap()
         .to_owned();
     place.ok(&["put", r#"{"_id":"b"}"#]);
-    let watch = watching(&place, &["--since", &head, "-n", "2"]);
+    let watch = place.watch(&["--since", &head, "-n", "2"]);
     assert_eq!(ids(&watch.line()), ["b"]);
     place.ok(&["put", r#"{"_id":"c"}"#]);
     assert_eq!(ids(&watch.line()), ["c"]);
@@ -136,8 +129,7 @@ fn a_long_path_gets_a_socket_elsewhere() {
     let deep = format!("{}/{}", "d".repeat(80), "e".repeat(80));
     let db = ["--db", &deep];
     place.ok(&[&db[..], &["put", r#"{"_id":"a"}"#]].concat());
-    let watch = place.start(&[&db[..], &["watch", "--json"]].concat());
-    assert_eq!(watch.line()["watching"], true);
+    let watch = place.watch(&db);
     place.ok(&[&db[..], &["put", r#"{"_id":"b"}"#]].concat());
     assert_eq!(ids(&watch.line()), ["b"]);
     assert_eq!(watch.terminate(), 0);
@@ -206,7 +198,7 @@ fn only_well_formed_requests_are_answered() {
 
     let place = Place::new();
     place.ok(&["put", r#"{"_id":"a"}"#]);
-    let watch = watching(&place, &[]);
+    let watch = place.watch(&[]);
     let socket = place.path("db/control.sock");
     assert_eq!(
         std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,

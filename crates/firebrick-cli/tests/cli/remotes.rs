@@ -71,8 +71,7 @@ fn changes_arrive_at_a_watch_while_both_stay_open() {
     place.ok(&["put", r#"{"_id":"a"}"#]);
     share_key(&place, &other);
     place.ok(&["attach", &hub, "--name", "hub"]);
-    let watch = place.start(&["watch", "--json"]);
-    assert_eq!(watch.line()["watching"], true);
+    let watch = place.watch(&[]);
     let there = place.start(
         &[
             &other[..],

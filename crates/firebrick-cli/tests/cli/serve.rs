@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::Place;
+use crate::support::{Place, SERVE};
 
 fn get(address: &str, path: &str) -> String {
     get_with(address, path, "accept: */*")
@@ -24,16 +24,7 @@ fn get_with(address: &str, path: &str, header: &str) -> String {
 #[test]
 fn it_starts_without_settings_and_ends_when_asked() {
     let place = Place::new();
-    let serve = [
-        "serve",
-        "--data",
-        "data",
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-    ];
-    let server = place.start(&serve);
-    let line = server.line();
+    let (server, line) = place.serve(&[]);
     let address = line["listening"].as_str().unwrap();
     assert_eq!(line["url"], format!("fpcloud://{address}?protocol=ws"));
     assert!(get(address, "/healthz").contains("200 OK"));
@@ -54,16 +45,16 @@ fn it_starts_without_settings_and_ends_when_asked() {
     assert_eq!(found["signature"], "good");
     assert_eq!(found["claims"]["selected"]["tenant"], "default");
     // Nobody else takes the directory meanwhile.
-    assert_eq!(place.fails(&serve[..5]).0, 5);
+    assert_eq!(place.fails(&SERVE).0, 5);
     assert_eq!(server.terminate(), 0);
     // The keys stay.
-    let again = place.start(&[&serve[..], &["--grant", "acme/notes:read"]].concat());
-    let second = again.line()["token"].as_str().unwrap().to_owned();
+    let (again, second) = place.serve(&["--grant", "acme/notes:read"]);
+    let second = second["token"].as_str().unwrap();
     assert_eq!(
         place.json(&["token", "inspect", token, "--data", "data"])[0]["signature"],
         "good"
     );
-    let found = &place.json(&["token", "inspect", &second, "--data", "data"])[0];
+    let found = &place.json(&["token", "inspect", second, "--data", "data"])[0];
     assert_eq!(found["claims"]["ledgers"][0]["right"], "read");
     assert_eq!(again.terminate(), 0);
     #[cfg(unix)]
@@ -129,15 +120,8 @@ fn tokens() {
 #[test]
 fn settings_are_checked() {
     let place = Place::new();
-    let base = [
-        "serve",
-        "--check-config",
-        "--data",
-        "data",
-        "--listen",
-        "127.0.0.1:0",
-    ];
-    let run = |args: &[&str]| place.fails(&[&base, args].concat());
+    let base = [&SERVE[..], &["--check-config"]].concat();
+    let run = |args: &[&str]| place.fails(&[&base[..], args].concat());
     place.ok(&base);
     assert!(!place.path("data").exists());
     assert_eq!(run(&["--public-url", "ftp://x"]).0, 4);
@@ -171,7 +155,8 @@ fn settings_are_checked() {
     );
 }
 
-/// A database trusts the server because its certificate is by somebody whom this process is told to trust.
+/// A database trusts the server because its certificate is by somebody whom this process is told to
+/// trust.
 #[test]
 fn it_encrypts() {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -185,19 +170,7 @@ fn it_encrypts() {
     let cert = place.write("cert.pem", &cert.pem());
     let key = place.write("key.pem", &key.serialize_pem());
     let roots = place.write("roots.pem", &authority.pem());
-    let server = place.start(&[
-        "serve",
-        "--data",
-        "data",
-        "--listen",
-        "127.0.0.1:0",
-        "--tls-cert",
-        &cert,
-        "--tls-key",
-        &key,
-        "--json",
-    ]);
-    let line = server.line();
+    let (server, line) = place.serve(&["--tls-cert", &cert, "--tls-key", &key]);
     let url = line["url"].as_str().unwrap();
     assert!(!url.contains("protocol="), "{url}");
     let token = place.write("token", line["token"].as_str().unwrap());

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// The longest that anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A sync server that keeps its data in the place, on any port.
+pub(crate) const SERVE: [&str; 5] = ["serve", "--data", "data", "--listen", "127.0.0.1:0"];
+
 /// A folder with a database, a keybag and whatever else a test needs.
 pub(crate) struct Place {
     dir: TempDir,
@@ -102,6 +105,20 @@ impl Place {
     /// Starts a command that goes on, and reads its output line by line.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         Running::spawn(&mut self.command(args))
+    }
+
+    /// Starts a sync server. With what it says once it listens.
+    pub(crate) fn serve(&self, args: &[&str]) -> (Running, Value) {
+        let server = self.start(&[&SERVE, args, &["--json"]].concat());
+        let line = server.line();
+        (server, line)
+    }
+
+    /// Starts a watch, which misses nothing from now on.
+    pub(crate) fn watch(&self, args: &[&str]) -> Running {
+        let watch = self.start(&[&["watch", "--json"], args].concat());
+        assert_eq!(watch.line()["watching"], true);
+        watch
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firebrick_core::Cid;
@@ -12,6 +13,8 @@ use firebrick_core::cloud::{
 };
 use firebrick_core::keys::Key;
 use firebrick_core::meta::MetaEvent;
+use firebrick_server::cars::{CarStore, Disk};
+use firebrick_server::metas::{MetaStore, Sqlite};
 use firebrick_server::{Config, Server};
 use futures_util::{SinkExt, StreamExt};
 use tempfile::TempDir;
@@ -44,6 +47,19 @@ impl Place {
         let mut config = config(&dir);
         change(&mut config);
         let server = Server::start(config).await.unwrap();
+        Place { dir, server }
+    }
+
+    /// A server over stores that are made from the usual ones.
+    pub(crate) async fn over<M: MetaStore, C: CarStore>(
+        stores: impl FnOnce(Sqlite, Disk) -> (M, C),
+    ) -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let metas = Sqlite::open(&dir.path().join("metas")).unwrap();
+        let cars = Disk::open(&dir.path().join("cars")).unwrap();
+        let (metas, cars) = stores(metas, cars);
+        let server = Server::start_with(config(&dir), Arc::new(metas), Arc::new(cars)).await;
+        let server = server.unwrap();
         Place { dir, server }
     }
 

@@ -252,16 +252,12 @@ impl MetaStore for Flaky {
 
 #[tokio::test]
 async fn a_lost_database_is_an_error_and_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
     let broken = Arc::new(AtomicBool::new(false));
-    let metas = Flaky {
-        inner: Sqlite::open(&dir.path().join("metas")).unwrap(),
+    let flaky = |inner| Flaky {
+        inner,
         broken: broken.clone(),
     };
-    let cars = Disk::open(&dir.path().join("cars")).unwrap();
-    let server = Server::start_with(config(&dir), Arc::new(metas), Arc::new(cars)).await;
-    let server = server.unwrap();
-    let place = Place { dir, server };
+    let place = Place::over(|metas, cars| (flaky(metas), cars)).await;
     let (mut a, mut b) = (place.bound("a").await, place.bound("b").await);
     a.publish(&["a1"], &[key(1)]).await;
     b.event().await;
@@ -329,16 +325,12 @@ impl CarStore for Narrow {
 /// A full disk is named to whoever uploads; what is there stays, and later there is room again.
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_has_room_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let metas = Sqlite::open(&dir.path().join("metas")).unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let cars = Narrow {
-        inner: Disk::open(&dir.path().join("cars")).unwrap(),
+    let narrow = |inner| Narrow {
+        inner,
         full: full.clone(),
     };
-    let server = Server::start_with(config(&dir), Arc::new(metas), Arc::new(cars)).await;
-    let server = server.unwrap();
-    let place = Place { dir, server };
+    let place = Place::over(|metas, cars| (metas, narrow(cars))).await;
     let (mut a, mut b) = (place.bound("a").await, place.bound("b").await);
     a.publish(&["a1"], &[key(1)]).await;
     b.event().await;
