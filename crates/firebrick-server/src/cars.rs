@@ -76,8 +76,9 @@ pub struct CarUsage {
 /// may send the same CAR with other bytes. The first copy stays: the key of a later one may not be known
 /// to all yet. Who wants to replace it deletes it first.
 pub trait CarStore: Send + Sync + fmt::Debug + 'static {
-    /// Stores a CAR unless there is one of that name. When it returns, it survives a crash. The server asks
-    /// [`contains`](Self::contains) before, so there is one only if another copy comes at the same time.
+    /// Stores a CAR unless there is one of that name. When it returns, it survives a crash. The
+    /// server asks [`contains`](Self::contains) before, so there is one only if another copy comes
+    /// at the same time.
     fn put(
         &self,
         object: ObjectId,

@@ -39,13 +39,14 @@ pub struct Config {
     pub websockets: bool,
     /// For encrypted connections. Without it something before the server has to encrypt.
     pub tls: Option<TlsFiles>,
-    /// What lets in to the metrics and the admin page. Without it the server makes one and keeps it in the
-    /// data directory.
+    /// What lets in to the metrics and the admin page. Without it the server makes one and keeps it
+    /// in the data directory.
     pub admin_token: Option<AdminToken>,
     /// What each tenant may use.
     pub tenants: TenantLimits,
-    /// A file with what tenants may use, in JSON: `{"all": {…}, "tenants": {"acme": {"storedBytes": 1000000}}}`.
-    /// It comes before [`tenants`](Self::tenants).
+    /// A file with what tenants may use, in JSON:
+    /// `{"all": {…}, "tenants": {"acme": {"storedBytes": 1000000}}}`. It comes before
+    /// [`tenants`](Self::tenants).
     pub tenants_file: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,

@@ -394,8 +394,8 @@ fn listening(members: &HashMap<Conn, Member>) -> impl Iterator<Item = &Member> {
         .filter(move |member| member.listens(now).is_some())
 }
 
-/// The position after these puts, each with those before and after it. Nothing if others have put something
-/// in between that the members have not been told.
+/// The position after these puts, each with those before and after it. Nothing if others have put
+/// something in between that the members have not been told.
 fn reached(members: &HashMap<Conn, Member>, mut spans: Vec<(i64, i64)>) -> Option<i64> {
     let positions = listening(members).map(|member| member.position);
     let mut reached = positions.min().unwrap_or(i64::MAX);

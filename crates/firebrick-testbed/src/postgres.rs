@@ -53,8 +53,8 @@ impl Postgres {
         format!("postgresql:///postgres?host={dir}&user={USER}")
     }
 
-    /// Starts it again on a port of this machine that only takes encrypted connections. The certificate and
-    /// its key are PEM; the port is returned.
+    /// Starts it again on a port of this machine that only takes encrypted connections. The
+    /// certificate and its key are PEM; the port is returned.
     pub fn encrypt(&mut self, certificate: &str, key: &str) -> u16 {
         self.stop();
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {

@@ -224,9 +224,9 @@ impl Compact {
     /// ```
     ///
     /// # Errors
-    /// [`ReadOnly`](crate::Error::ReadOnly), [`Closed`](crate::Error::Closed) if the database is closed
-    /// meanwhile, [`MissingBlock`](crate::Error::MissingBlock) if a part of the history is not here, and the store's errors. Nothing
-    /// is dropped then.
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`Closed`](crate::Error::Closed) if the database is
+    /// closed meanwhile, [`MissingBlock`](crate::Error::MissingBlock) if a part of the history is
+    /// not here, and the store's errors. Nothing is dropped then.
     pub async fn run(self) -> Result<CompactReport> {
         self.ledger.ensure_open()?;
         if !self.dry_run {

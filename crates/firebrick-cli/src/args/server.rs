@@ -18,8 +18,9 @@ pub(crate) struct ServeArgs {
     /// one: postgres://USER:PASSWORD@HOST/DATABASE
     #[arg(long, value_name = "URL", env = "FIREBRICK_METAS", hide_env_values = true, value_parser = store_url)]
     pub(crate) metas: Option<StoreUrl>,
-    /// Object store for CARs, instead of files in the data directory: s3://BUCKET/PREFIX, with the settings
-    /// in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP
+    /// Object store for CARs, instead of files in the data directory: s3://BUCKET/PREFIX, with the
+    /// settings in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL,
+    /// AWS_ALLOW_HTTP
     #[arg(long, value_name = "URL", env = "FIREBRICK_OBJECTS", hide_env_values = true, value_parser = store_url)]
     pub(crate) objects: Option<StoreUrl>,
     /// Give clients no URLs of the object store: the server carries the bytes

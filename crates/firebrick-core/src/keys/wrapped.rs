@@ -5,11 +5,11 @@
 //! ```
 //!
 //! The fields are the version, the derivation with its memory in KiB, passes and lanes, a box and a
-//! check. The box is base64url without padding of a salt (16 bytes), a nonce (12 bytes) and the keys
-//! (a keybag file) sealed with AES-256-GCM. Its key is made of the passphrase and the salt by
-//! Argon2id; all text before the box is associated data. The check is the first 8 bytes of the SHA-256 of all
-//! text before it: it tells a damaged text from a wrong passphrase. White space is ignored, so a text
-//! survives being wrapped into lines.
+//! check. The box is base64url without padding of a salt (16 bytes), a nonce (12 bytes) and the
+//! keys (a keybag file) sealed with AES-256-GCM. Its key is made of the passphrase and the salt by
+//! Argon2id; all text before the box is associated data. The check is the first 8 bytes of the
+//! SHA-256 of all text before it: it tells a damaged text from a wrong passphrase. White space is
+//! ignored, so a text survives being wrapped into lines.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};

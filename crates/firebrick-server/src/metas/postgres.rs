@@ -39,14 +39,14 @@ type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
 /// Metas in PostgreSQL. Each write is committed before it returns.
 ///
-/// The row of a ledger is locked while metas are added, and counts its positions. So positions come in the
-/// order of commits, and who has read up to one has read everything before it.
+/// The row of a ledger is locked while metas are added, and counts its positions. So positions come
+/// in the order of commits, and who has read up to one has read everything before it.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     connector: Connector,
     pool: Pool,
-    /// Puts of a ledger wait for each other in the database. Here they wait without a connection that others
-    /// could use.
+    /// Puts of a ledger wait for each other in the database. Here they wait without a connection
+    /// that others could use.
     turns: Arc<[Semaphore; TURNS]>,
 }
 

@@ -14,8 +14,8 @@ const MAX_LEN: u64 = 16 << 20;
 /// What each tenant may use. `None` is without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenantLimits {
-    /// Connections of the protocol at a time, by the tenant that their token selects. A Firebrick database
-    /// has a few, a JavaScript client one.
+    /// Connections of the protocol at a time, by the tenant that their token selects. A Firebrick
+    /// database has a few, a JavaScript client one.
     pub connections: Option<u64>,
     /// Messages and transfers of CARs in a second, over a longer time. A message waits up to a second for
     /// its turn and is refused then.

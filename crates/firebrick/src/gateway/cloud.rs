@@ -6,13 +6,13 @@
 //! - **CARs and file CARs** go over URLs that the server signs, one round trip before each transfer.
 //!   Nobody can list them; deleting works where the server says so. The first copy of a CAR stays, so
 //!   putting it again repairs nothing that is there and damaged.
-//! - **A slot is a meta of ours.** The protocol tells no reader who wrote a meta. So ours carry the slot's
-//!   name, a number that grows, and what the writer *wants*, as one more field beside the CARs
-//!   ([`SlotNote`]); JavaScript ignores it, and every server carries it. Of several metas of a slot the one
-//!   with the greatest number counts, in whatever order they come.
-//! - **A meta by JavaScript** has no such field and is a slot of its own, named after the meta. Its writer
-//!   makes a new one at each commit, and the server drops the former without a word. So once many have
-//!   gathered, the connection is opened anew, which brings what there really is.
+//! - **A slot is a meta of ours.** The protocol tells no reader who wrote a meta. So ours carry the
+//!   slot's name, a number that grows, and what the writer *wants*, as one more field beside the
+//!   CARs ([`SlotNote`]); JavaScript ignores it, and every server carries it. Of several metas of a
+//!   slot the one with the greatest number counts, in whatever order they come.
+//! - **A meta by JavaScript** has no such field and is a slot of its own, named after the meta. Its
+//!   writer makes a new one at each commit, and the server drops the former without a word. So once
+//!   many have gathered, the connection is opened anew, which brings what there really is.
 //! - **Announcing** publishes the slot's meta on a connection of the slot's own, the *writer*, whose name
 //!   (`reqId` and `resId`) is made of the slot's. The server drops what the same connection published
 //!   before. It is acknowledged by `resPutMeta`, which the server sends when the
@@ -29,19 +29,20 @@
 //!   there before the call has come by then. It carries a newer token, too, without which the server
 //!   would fall silent at the end of the old one.
 //!
-//! Over a WebSocket if the server has them and one can be opened, else by asking once a second. A lost
-//! connection is opened again at once, then at growing intervals; a WebSocket is pinged, and given up
-//! after 50 seconds of silence. Failed calls are repeated by whoever called: what is lacking at the remote
-//! is computed from the heads, so nothing is forgotten.
+//! Over a WebSocket if the server has them and one can be opened, else by asking once a second. A
+//! lost connection is opened again at once, then at growing intervals; a WebSocket is pinged, and
+//! given up after 50 seconds of silence. Failed calls are repeated by whoever called: what is
+//! lacking at the remote is computed from the heads, so nothing is forgotten.
 //!
 //! # Keys
 //!
-//! JavaScript clients send the keys of the ledger to the server and learn keys from it. Nothing of that is
-//! done here, unless the URL says `keys=share`: then all keys of the ledger go with each meta, and keys
-//! that arrive are added *for reading only*, at most 256 of one server. What is written stays encrypted
-//! with our own key, so a server or another client cannot make us encrypt with theirs. What they can do is to make
-//! something readable here that they encrypted themselves; it still has to fit the ledger's hashes.
-//! Without `keys=share` keys that arrive are ignored, and what only they open shows as a missing key.
+//! JavaScript clients send the keys of the ledger to the server and learn keys from it. Nothing of
+//! that is done here, unless the URL says `keys=share`: then all keys of the ledger go with each
+//! meta, and keys that arrive are added *for reading only*, at most 256 of one server. What is
+//! written stays encrypted with our own key, so a server or another client cannot make us encrypt
+//! with theirs. What they can do is to make something readable here that they encrypted themselves;
+//! it still has to fit the ledger's hashes. Without `keys=share` keys that arrive are ignored, and
+//! what only they open shows as a missing key.
 
 mod entries;
 mod feed;

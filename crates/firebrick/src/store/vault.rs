@@ -1,8 +1,8 @@
 //! Sealing what goes to the disk.
 //!
 //! From the caller's store key and the store's salt come subkeys (HKDF-SHA256): one seals metadata,
-//! one seals blocks, one makes names, and one makes the keys of files beside the log. Each store has its own salt, so stores that share a
-//! store key share nothing else.
+//! one seals blocks, one makes names, and one makes the keys of files beside the log. Each store
+//! has its own salt, so stores that share a store key share nothing else.
 //!
 //! **Names.** A block's CID is a hash of its plaintext, so whoever sees it can test guesses. On the
 //! disk a block therefore goes by its *name*: a pseudorandom function of the CID (CBC-MAC with

@@ -2,8 +2,8 @@
 //!
 //! Every header lists all live groups, so their number must stay small whatever the number of
 //! pushes: groups are merged in levels, as a log-structured tree does. Eight groups of a level
-//! become one of the next in a CAR of its own, which nobody has to read who has its blocks. So 10,000 pushes leave some 30 groups, and each block is written again
-//! only a few times.
+//! become one of the next in a CAR of its own, which nobody has to read who has its blocks. So
+//! 10,000 pushes leave some 30 groups, and each block is written again only a few times.
 
 use firebrick_core::Cid;
 use serde::{Deserialize, Serialize};

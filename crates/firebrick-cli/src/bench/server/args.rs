@@ -53,7 +53,8 @@ pub(crate) struct ServerBenchArgs {
     /// fanout: metas that each writer publishes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
     pub(super) puts: usize,
-    /// fanout, soak: how many a writer publishes in a second; 0: the next one as soon as one is acknowledged
+    /// fanout, soak: how many a writer publishes in a second; 0: the next one as soon as one is
+    /// acknowledged
     #[arg(long, value_name = "RATE", default_value_t = 0.2, value_parser = rate)]
     pub(super) rate: f64,
 
