@@ -75,6 +75,24 @@ pub struct CarUsage {
 /// A CAR's name is a hash of what is inside its encryption, so a server cannot check it, and clients
 /// may send the same CAR with other bytes. The first copy stays: the key of a later one may not be known
 /// to all yet. Who wants to replace it deletes it first.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use firebrick_core::genesis::GENESIS;
+/// use firebrick_server::cars::{CarStore, Disk};
+/// use firebrick_server::ids::{LedgerId, ObjectId};
+/// use futures_util::{StreamExt, stream};
+///
+/// let store = Disk::open(dir.path())?;
+/// let ledger = LedgerId::new("acme", "notes")?;
+/// let object = ObjectId::new(ledger, "car", &GENESIS.car.cid.to_string())?;
+/// let body = stream::iter([Ok(GENESIS.car_bytes())]).boxed();
+/// store.put(object.clone(), body, 1 << 20).await?;
+/// let found = store.get(object).await?.expect("it is there");
+/// assert_eq!(found.len, GENESIS.car_bytes().len() as u64);
+/// # Ok(()) }
+/// ```
 pub trait CarStore: Send + Sync + fmt::Debug + 'static {
     /// Stores a CAR unless there is one of that name. When it returns, it survives a crash. The
     /// server asks [`contains`](Self::contains) before, so there is one only if another copy comes

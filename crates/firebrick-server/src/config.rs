@@ -9,6 +9,17 @@ use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
 use crate::{AdminToken, ServerError, StoreUrl, TenantLimits, TlsFiles};
 
 /// Where a server has its data, where it listens, whom it believes.
+///
+/// ```
+/// use firebrick_server::{Config, StoreUrl};
+///
+/// let mut config = Config::new("/srv/firebrick");
+/// config.listen = "0.0.0.0:8909".parse()?;
+/// config.public_url = Some("https://sync.example.com".into());
+/// config.objects = Some(StoreUrl::new("s3://bucket/cars?region=eu-central-1"));
+/// config.check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The data directory; made when it is missing.
@@ -53,6 +64,16 @@ pub struct Config {
 }
 
 /// A public key for tokens, and where it came from.
+///
+/// ```
+/// use firebrick_server::token::SigningKey;
+/// use firebrick_server::{Config, KeySource};
+///
+/// let mut config = Config::new("/srv/firebrick");
+/// let issuer = SigningKey::generate()?; // elsewhere, most of the time
+/// config.keys.push(KeySource { place: "issuer.json".into(), text: issuer.public_jwk() });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct KeySource {
     /// Named in errors.
@@ -62,6 +83,15 @@ pub struct KeySource {
 }
 
 /// Bounds of everything that a client can make the server hold.
+///
+/// ```
+/// use firebrick_server::Config;
+///
+/// let mut config = Config::new("/srv/firebrick");
+/// config.limits.object = 64 << 20;
+/// config.limits.message = usize::MAX;
+/// assert!(config.check().is_err()); // more than the protocol allows
+/// ```
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections of the network, WebSockets included.
@@ -129,6 +159,13 @@ impl Default for Limits {
 
 impl Config {
     /// A server with its data in a directory, on port 8909 of this machine only.
+    ///
+    /// ```
+    /// use firebrick_server::Config;
+    ///
+    /// let config = Config::new("/srv/firebrick");
+    /// assert_eq!(config.listen.to_string(), "127.0.0.1:8909");
+    /// ```
     #[must_use]
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
@@ -152,6 +189,16 @@ impl Config {
     }
 
     /// Whether the settings make sense together.
+    ///
+    /// ```
+    /// use firebrick_server::Config;
+    ///
+    /// let mut config = Config::new("/srv/firebrick");
+    /// assert!(config.check().is_ok());
+    /// config.public_url = Some("sync.example.com".into());
+    /// let refused = config.check().expect_err("it has no scheme");
+    /// assert!(refused.to_string().contains("https://host"));
+    /// ```
     ///
     /// # Errors
     /// [`ServerError::Config`] names the one that does not.

@@ -30,6 +30,14 @@ pub struct Name(String);
 impl Name {
     /// A name that can be a part of a path.
     ///
+    /// ```
+    /// use firebrick_server::ids::Name;
+    ///
+    /// assert_eq!(Name::new("acme")?.as_str(), "acme");
+    /// assert!(Name::new("../acme").is_err());
+    /// # Ok::<(), firebrick_server::ids::IdError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`IdError::Name`] if it cannot.
     pub fn new(text: &str) -> Result<Self, IdError> {
@@ -75,6 +83,13 @@ pub struct LedgerId {
 impl LedgerId {
     /// A ledger of a tenant.
     ///
+    /// ```
+    /// use firebrick_server::ids::LedgerId;
+    ///
+    /// assert_eq!(LedgerId::new("acme", "notes")?.to_string(), "acme/notes");
+    /// # Ok::<(), firebrick_server::ids::IdError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`IdError::Name`] for names that cannot be parts of a path.
     pub fn new(tenant: &str, ledger: &str) -> Result<Self, IdError> {
@@ -117,6 +132,17 @@ impl ObjectId {
     }
 
     /// The object with these names.
+    ///
+    /// ```
+    /// use firebrick_server::ids::{LedgerId, ObjectId};
+    ///
+    /// let ledger = LedgerId::new("acme", "notes")?;
+    /// let cid = firebrick_core::genesis::GENESIS.car.cid;
+    /// let object = ObjectId::new(ledger.clone(), "car", &cid.to_string())?;
+    /// assert_eq!(object.cid, cid);
+    /// assert!(ObjectId::new(ledger, "car", "no CID").is_err());
+    /// # Ok::<(), firebrick_server::ids::IdError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`of`](Self::of).

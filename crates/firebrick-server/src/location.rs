@@ -17,6 +17,13 @@ pub struct StoreUrl(Zeroizing<String>);
 
 impl StoreUrl {
     /// Any text; who opens the store finds out whether it is a URL.
+    ///
+    /// ```
+    /// use firebrick_server::StoreUrl;
+    ///
+    /// assert_eq!(StoreUrl::new("s3://bucket/cars").to_string(), "s3://bucket/cars");
+    /// assert_eq!(StoreUrl::new("no URL").to_string(), "***"); // it may be a secret
+    /// ```
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))

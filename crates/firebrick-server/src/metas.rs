@@ -100,6 +100,31 @@ pub struct MetaUsage {
 }
 
 /// Keeps the metas and keys of all ledgers.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use firebrick_core::cloud::{Conn, MetaEntry};
+/// use firebrick_core::genesis::GENESIS;
+/// use firebrick_core::meta::MetaEvent;
+/// use firebrick_server::ids::LedgerId;
+/// use firebrick_server::metas::{MetaPut, MetaStore, Sqlite};
+///
+/// let store = Sqlite::open(&dir.path().join("metas.sqlite"))?;
+/// let ledger = LedgerId::new("acme", "notes")?;
+/// let event = MetaEvent { cars: vec![GENESIS.car.cid], parents: vec![] };
+/// let put = MetaPut {
+///     owner: Conn { req_id: "a".into(), res_id: "b".into() },
+///     metas: vec![MetaEntry::new(&event)],
+///     keys: vec![],
+///     supersede: true,
+///     limit: 1000,
+/// };
+/// let added = store.put(ledger.clone(), put).await?;
+/// let all = store.after(ledger, 0).await?;
+/// assert_eq!((added.metas.len(), all.metas), (1, added.metas));
+/// # Ok(()) }
+/// ```
 pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// Adds metas and keys, and returns the metas that were not there before. When it returns, they
     /// survive a crash. It happens as a whole or not at all.

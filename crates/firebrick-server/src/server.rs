@@ -51,6 +51,19 @@ pub struct Server {
 impl Server {
     /// Opens the data directory and listens.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use firebrick_server::{Config, Server};
+    ///
+    /// let mut config = Config::new(dir.path());
+    /// config.listen = ([127, 0, 0, 1], 0).into(); // any port that is free
+    /// let server = Server::start(config).await?;
+    /// println!("attach to {}", server.attach_url());
+    /// server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ServerError`] says what is missing.
     pub async fn start(config: Config) -> Result<Self, ServerError> {
@@ -58,6 +71,24 @@ impl Server {
     }
 
     /// Like [`start`](Self::start), with metas and CARs elsewhere. Keys stay in the data directory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::sync::Arc;
+    ///
+    /// use firebrick_server::cars::Disk;
+    /// use firebrick_server::metas::Sqlite;
+    /// use firebrick_server::{Config, Server};
+    ///
+    /// let metas = Sqlite::open(&dir.path().join("metas.sqlite"))?;
+    /// let cars = Disk::open(&dir.path().join("cars"))?;
+    /// let mut config = Config::new(dir.path().join("data"));
+    /// config.listen = ([127, 0, 0, 1], 0).into();
+    /// let server = Server::start_with(config, Arc::new(metas), Arc::new(cars)).await?;
+    /// server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -151,6 +182,20 @@ impl Server {
     /// Whether a server could start: settings, keys, data directory, stores, address. Nothing is made or
     /// changed.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use firebrick_server::{Config, Server};
+    ///
+    /// let mut config = Config::new(dir.path().join("data"));
+    /// config.listen = ([127, 0, 0, 1], 0).into();
+    /// Server::check(&config).await?;
+    /// assert!(!config.data.exists()); // nothing was made
+    /// config.tenants_file = Some("no such file".into());
+    /// assert!(Server::check(&config).await.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// What [`start`](Self::start) would say.
     pub async fn check(config: &Config) -> Result<(), ServerError> {
@@ -176,24 +221,81 @@ impl Server {
     }
 
     /// Where it listens.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// # let server = Server::start(config).await?;
+    /// assert!(server.local_addr().port() > 0);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     /// What clients attach to.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// # let server = Server::start(config).await?;
+    /// let url = server.attach_url().to_string();
+    /// assert_eq!(url, format!("fpcloud://{}?protocol=ws", server.local_addr()));
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn attach_url(&self) -> &AttachUrl {
         &self.attach
     }
 
     /// The file with the admin token, unless that was in the settings.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// # let server = Server::start(config).await?;
+    /// let file = server.admin_token_file().expect("the settings have none");
+    /// assert!(file.ends_with(firebrick_server::ADMIN_TOKEN_FILE));
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn admin_token_file(&self) -> Option<&Path> {
         self.admin_token_file.as_deref()
     }
 
     /// Reads files of the settings again that may change: what tenants may use, and the certificate.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use firebrick_server::{Config, Server};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// let tenants = dir.path().join("tenants.json");
+    /// std::fs::write(&tenants, r#"{"all": {"connections": 10}}"#)?;
+    /// config.tenants_file = Some(tenants.clone());
+    /// let server = Server::start(config).await?;
+    ///
+    /// std::fs::write(&tenants, r#"{"all": {"connections": 20}}"#)?;
+    /// server.reload()?;
+    /// std::fs::write(&tenants, "{")?;
+    /// assert!(server.reload().is_err()); // there are still 20
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ServerError`] says what is wrong; then everything stays as it was.
@@ -205,12 +307,43 @@ impl Server {
     }
 
     /// Whether a connection of the protocol is open.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// # let server = Server::start(config).await?;
+    /// use firebrick_core::cloud::Conn;
+    ///
+    /// let conn = Conn { req_id: "a".into(), res_id: "b".into() };
+    /// assert!(!server.is_connected(&conn));
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_connected(&self, connection: &Conn) -> bool {
         self.app.hub.find(connection).is_some()
     }
 
     /// Makes a token that is valid for some seconds.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// # let server = Server::start(config).await?;
+    /// use firebrick_core::cloud::{Access, Claims};
+    ///
+    /// let ada = Claims::new("ada", "ada@example.com", "2026-01-01T00:00:00Z");
+    /// let token = server.mint(ada.grant("acme", "notes", Access::Write), 3600)?;
+    /// assert_eq!(token.split('.').count(), 3); // a JWT
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ServerError::NoSigningKey`] if tokens come from elsewhere.
@@ -220,6 +353,19 @@ impl Server {
     }
 
     /// Takes no more requests, ends those that have begun, says good-bye on WebSockets.
+    ///
+    /// ```
+    /// # use firebrick_server::{Config, Server};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mut config = Config::new(dir.path());
+    /// # config.listen = ([127, 0, 0, 1], 0).into();
+    /// let server = Server::start(config.clone()).await?;
+    /// assert!(Server::start(config.clone()).await.is_err()); // the data directory is taken
+    /// server.shutdown().await;
+    /// Server::start(config).await?.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(self) {
         let app = &self.app;
         app.drain.cancel();
@@ -236,6 +382,18 @@ impl Server {
 }
 
 /// A token that is valid for some seconds from now, as the reference's issuer makes them.
+///
+/// ```
+/// use firebrick_core::cloud::{Access, Claims};
+/// use firebrick_server::mint;
+/// use firebrick_server::token::SigningKey;
+///
+/// let key = SigningKey::generate()?;
+/// let ada = Claims::new("ada", "ada@example.com", "2026-01-01T00:00:00Z");
+/// let token = mint(&key, ada.grant("acme", "notes", Access::Read), 3600)?;
+/// assert_eq!(token.split('.').count(), 3); // a JWT
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ServerError::Key`] if signing fails.

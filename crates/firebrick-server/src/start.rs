@@ -154,6 +154,16 @@ async fn shared_signing_key(
 
 /// The private key of a data directory; made when it is missing.
 ///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use firebrick_server::{KEY_FILE, signing_key};
+///
+/// let key = signing_key(dir.path())?;
+/// assert!(dir.path().join(KEY_FILE).exists());
+/// assert_eq!(signing_key(dir.path())?.public(), key.public());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`ServerError`] if it cannot be read or written.
 pub fn signing_key(data: &Path) -> Result<SigningKey, ServerError> {

@@ -20,6 +20,16 @@ use crate::lock::lock;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Where the certificate of the server is, and its key. Both are PEM files.
+///
+/// ```
+/// use firebrick_server::{Config, TlsFiles};
+///
+/// let mut config = Config::new("/srv/firebrick");
+/// config.tls = Some(TlsFiles {
+///     cert: "/etc/firebrick/cert.pem".into(),
+///     key: "/etc/firebrick/key.pem".into(),
+/// });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, and behind it those that lead to one that clients trust.

@@ -12,6 +12,17 @@ use crate::ids::Name;
 const MAX_LEN: u64 = 16 << 20;
 
 /// What each tenant may use. `None` is without a limit.
+///
+/// ```
+/// use firebrick_server::{Config, TenantLimits};
+///
+/// let mut config = Config::new("/srv/firebrick");
+/// config.tenants = TenantLimits {
+///     connections: Some(100),
+///     stored_bytes: Some(10 << 30),
+///     ..TenantLimits::default()
+/// };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenantLimits {
     /// Connections of the protocol at a time, by the tenant that their token selects. A Firebrick

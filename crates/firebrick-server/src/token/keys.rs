@@ -72,6 +72,15 @@ impl PublicKey {
     /// Reads a JWK, a set of them, or either in base58 (`z…`) or base64. Of private keys the public part
     /// is taken. Keys of other kinds in a set are left out.
     ///
+    /// ```
+    /// use firebrick_server::token::{PublicKey, SigningKey};
+    ///
+    /// let key = SigningKey::generate()?;
+    /// assert_eq!(PublicKey::parse(&key.public_jwk())?, [key.public().clone()]);
+    /// assert!(PublicKey::parse("no key").is_err());
+    /// # Ok::<(), firebrick_server::token::KeyFormError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`KeyFormError`] if there is no key for ES256.
     pub fn parse(text: &str) -> Result<Vec<PublicKey>, KeyFormError> {
@@ -110,6 +119,17 @@ impl PublicKey {
 }
 
 /// A key that signs tokens.
+///
+/// ```
+/// use firebrick_server::token::{KeyFormError, SigningKey};
+///
+/// let key = SigningKey::generate()?;
+/// let same = SigningKey::parse(key.to_jwk())?;
+/// assert_eq!(same.public(), key.public());
+/// let public = SigningKey::parse(&key.public_jwk());
+/// assert!(matches!(public, Err(KeyFormError::Private)));
+/// # Ok::<(), KeyFormError>(())
+/// ```
 pub struct SigningKey {
     jwk: Zeroizing<String>,
     public: PublicKey,
