@@ -145,7 +145,17 @@ export class Client {
   // `map` is the source of a map function, `field` the name of a field.
   async query({ field, map, opts = {} }) {
     const index = map ? (0, eval)(`(${map})`) : field;
-    const { rows } = await this.db.query(index, fromJson(opts));
+    await this.db.ready();
+    // Documents that come from elsewhere reset all indexes; a query that runs then answers with no rows.
+    let resets = 0;
+    const stop = this.db.ledger.crdt.clock.onZoom(() => resets++);
+    let rows;
+    let before;
+    do {
+      before = resets;
+      ({ rows } = await this.db.query(index, fromJson(opts)));
+    } while (resets !== before);
+    stop();
     return rows.map(({ id, key, value, doc }) => ({ id, key: toJson(key), value: toJson(value), ...(doc ? { doc: toJson(doc) } : {}) }));
   }
 

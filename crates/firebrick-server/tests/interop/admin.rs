@@ -10,7 +10,7 @@ use firebrick_core::cloud::{Access, Claims};
 use serde_json::{Value, json};
 
 use crate::peer::OpenPeer;
-use crate::site::{Site, converge, put};
+use crate::site::{Setup, Site, converge, put};
 use crate::team::write;
 
 /// A name that would run if it became markup.
@@ -36,7 +36,7 @@ fn number(cell: &Value) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules and Chromium: cargo xtask test --only interop"]
 async fn the_page_shows_what_happens() {
-    let site = Site::new(true).await;
+    let site = Site::new(Setup::WebSockets).await;
     let mut js = site.attached("js");
     put(&mut js, "first", 1);
     converge(&mut [&mut js], &[("first", 1)]);

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::site::{Site, assert_not_ready, converge, del, put, put_file};
+use crate::site::{Setup, Site, assert_not_ready, converge, del, put, put_file};
 
-async fn two_clients_online(websockets: bool) {
-    let site = Site::new(websockets).await;
+async fn two_clients_online(setup: Setup) {
+    let site = Site::new(setup).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "one", 1);
     put(&mut a, "two", 2);
@@ -29,18 +29,18 @@ async fn two_clients_online(websockets: bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn two_and_three_clients_online() {
-    two_clients_online(true).await;
+    two_clients_online(Setup::WebSockets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn two_and_three_clients_online_over_http_alone() {
-    two_clients_online(false).await;
+    two_clients_online(Setup::HttpAlone).await;
 }
 
 /// Writes at the same time meet: no update is lost, whoever wins.
-async fn at_the_same_time(websockets: bool) {
-    let site = Site::new(websockets).await;
+async fn at_the_same_time(setup: Setup) {
+    let site = Site::new(setup).await;
     let (mut a, mut b, mut c) = (site.attached("a"), site.attached("b"), site.attached("c"));
     let mut all = Vec::new();
     let names: Vec<[String; 3]> = (0..6)
@@ -60,18 +60,18 @@ async fn at_the_same_time(websockets: bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn three_clients_write_at_the_same_time() {
-    at_the_same_time(true).await;
+    at_the_same_time(Setup::WebSockets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn three_clients_write_at_the_same_time_over_http_alone() {
-    at_the_same_time(false).await;
+    at_the_same_time(Setup::HttpAlone).await;
 }
 
 /// What was written while nobody was attached goes out with the next session's attach.
-async fn offline(websockets: bool) {
-    let site = Site::new(websockets).await;
+async fn offline(setup: Setup) {
+    let site = Site::new(setup).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "both", 1);
     converge(&mut [&mut a, &mut b], &[("both", 1)]);
@@ -90,13 +90,13 @@ async fn offline(websockets: bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn offline_edits_and_reattach() {
-    offline(true).await;
+    offline(Setup::WebSockets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn offline_edits_and_reattach_over_http_alone() {
-    offline(false).await;
+    offline(Setup::HttpAlone).await;
 }
 
 /// A client reconnects with its next write, and then gets what it missed. One that only listens stays
@@ -104,7 +104,7 @@ async fn offline_edits_and_reattach_over_http_alone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn a_restart_of_the_server() {
-    let mut site = Site::new(true).await;
+    let mut site = Site::new(Setup::WebSockets).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "before", 1);
     converge(&mut [&mut a, &mut b], &[("before", 1)]);
@@ -130,7 +130,7 @@ async fn a_restart_of_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
 async fn a_file_stays_where_it_was_put() {
-    let site = Site::new(true).await;
+    let site = Site::new(Setup::WebSockets).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put_file(&mut a, "theirs");
     converge(&mut [&mut a, &mut b], &[("theirs", 2)]);
@@ -148,7 +148,7 @@ mod faults {
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
     async fn a_listener_is_deaf_after_a_restart() {
-        let mut site = Site::new(true).await;
+        let mut site = Site::new(Setup::WebSockets).await;
         let (mut a, mut b) = (site.attached("a"), site.attached("b"));
         put(&mut a, "before", 1);
         converge(&mut [&mut a, &mut b], &[("before", 1)]);
@@ -167,7 +167,7 @@ mod faults {
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
     async fn closing_fails_over_http() {
-        let site = Site::new(false).await;
+        let site = Site::new(Setup::HttpAlone).await;
         let mut a = site.attached("a");
         put(&mut a, "a", 1);
         a.ask(&json!({"op": "idle"}));

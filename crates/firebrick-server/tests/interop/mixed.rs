@@ -3,33 +3,41 @@
 use firebrick_core::cloud::Access;
 use serde_json::json;
 
-use crate::site::{assert_not_ready, del, put, put_file};
+use crate::site::{Setup, assert_not_ready, converge, del, put, put_file};
 use crate::team::{Team, write};
 
-/// Once over WebSockets, once over HTTP alone.
-macro_rules! over_both {
+/// Over WebSockets, over HTTP alone, and with two servers.
+macro_rules! everywhere {
     ($($test:ident)*) => {$(
         mod $test {
+            use super::Setup;
+
             #[tokio::test(flavor = "multi_thread")]
             #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
             async fn over_websockets() {
-                super::$test(true).await;
+                super::$test(Setup::WebSockets).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
             async fn over_http_alone() {
-                super::$test(false).await;
+                super::$test(Setup::HttpAlone).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn on_two_nodes() {
+                super::$test(Setup::TwoNodes).await;
             }
         }
     )*};
 }
 
-over_both!(online at_the_same_time offline_and_back files a_restart refused compactions);
+everywhere!(online at_the_same_time offline_and_back files a_restart refused compactions);
 
 /// Live in both directions: changes of the other's documents, deletions, newcomers of both kinds.
-async fn online(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn online(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let js = team.client("js");
     let db = team.database("rust").await;
     put(team.js(js), "by-js", 1);
@@ -55,8 +63,8 @@ async fn online(websockets: bool) {
 }
 
 /// Writes that meet: nothing is lost, whoever wins.
-async fn at_the_same_time(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn at_the_same_time(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let js = [
         team.client("js-1"),
         team.client("js-2"),
@@ -86,8 +94,8 @@ async fn at_the_same_time(websockets: bool) {
 
 /// What was written while nobody was attached goes out with the next attach, and one of two versions of a
 /// document wins everywhere.
-async fn offline_and_back(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn offline_and_back(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let (js, stays) = (team.client("js"), team.client("stays"));
     let db = team.database("rust").await;
     write(team.db(db), "shared", 1).await;
@@ -124,8 +132,8 @@ async fn offline_and_back(websockets: bool) {
 /// Firebrick's files travel between its databases. JavaScript sends none and fetches none
 /// (`clients::a_file_stays_where_it_was_put`): with it, the document comes, and reading the file says that
 /// it is not there.
-async fn files(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn files(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let js = team.client("js");
     let (db, other) = (team.database("rust").await, team.database("other").await);
     let content: Vec<u8> = (0..70_000u32).map(|n| (n ^ (n >> 7)) as u8).collect();
@@ -143,8 +151,8 @@ async fn files(websockets: bool) {
 }
 
 /// Firebrick reconnects by itself, JavaScript with its next write.
-async fn a_restart(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn a_restart(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let (a, b) = (team.client("js-a"), team.client("js-b"));
     let db = team.database("rust").await;
     put(team.js(a), "before", 1);
@@ -169,9 +177,46 @@ async fn a_restart(websockets: bool) {
     team.ends_alike().await;
 }
 
+/// One of two servers goes and comes back. Those at the other one do not notice, and none of those that
+/// wrote meanwhile loses anything.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+async fn a_node_goes_and_comes_back() {
+    let mut team = Team::new(Setup::TwoNodes).await;
+    let (here, there) = (team.client("here"), team.client("there"));
+    let (db_here, db_there) = (
+        team.database("db-here").await,
+        team.database("db-there").await,
+    );
+    put(team.js(here), "here", 1);
+    put(team.js(there), "there", 2);
+    let before = [("here", 1), ("there", 2)];
+    team.all_have(&before).await;
+    team.stop_node(0).await;
+    write(team.db(db_here), "db-here", 3).await;
+    write(team.db(db_there), "db-there", 4).await;
+    put(team.js(there), "meanwhile", 5);
+    let alive = [("db-there", 4), ("here", 1), ("meanwhile", 5), ("there", 2)];
+    team.has(team.db(db_there), &alive).await;
+    converge(&mut [team.js(there)], &alive);
+    team.start_node(0).await;
+    // Only now does it notice.
+    put(team.js(here), "again", 6);
+    let all = [
+        ("again", 6),
+        ("db-here", 3),
+        ("db-there", 4),
+        ("here", 1),
+        ("meanwhile", 5),
+        ("there", 2),
+    ];
+    team.all_have(&all).await;
+    team.ends_alike().await;
+}
+
 /// Who has no valid token, or none that may write, changes nothing for the others.
-async fn refused(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn refused(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let js = team.client("js");
     let db = team.database("rust").await;
     write(team.db(db), "ours", 1).await;
@@ -190,8 +235,8 @@ async fn refused(websockets: bool) {
 }
 
 /// Compactions of both kinds, with writers of both kinds before, after and elsewhere.
-async fn compactions(websockets: bool) {
-    let mut team = Team::new(websockets).await;
+async fn compactions(setup: Setup) {
+    let mut team = Team::new(setup).await;
     let (js, other) = (team.client("js"), team.client("other"));
     let db = team.database("rust").await;
     for n in 0..3 {

@@ -1,64 +1,138 @@
-//! A server, and JavaScript clients in directories of their own.
+//! One server or two, and JavaScript clients in directories of their own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use firebrick_core::cloud::{Access, Claims};
-use firebrick_server::{Config, Server};
+use firebrick_server::{Config, Server, StoreUrl};
+use firebrick_testbed::{Postgres, S3};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::peer::{OpenPeer, Peer};
 
-pub(crate) struct Site {
-    dir: TempDir,
+/// What the clients attach to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setup {
+    WebSockets,
+    HttpAlone,
+    /// With one PostgreSQL and one object store. Clients attach to them in turn.
+    TwoNodes,
+}
+
+/// The servers' directories.
+const NODES: [&str; 2] = ["server", "second-server"];
+
+struct Node {
     server: Option<Server>,
     address: SocketAddr,
     url: String,
-    websockets: bool,
+}
+
+pub(crate) struct Site {
+    dir: TempDir,
+    setup: Setup,
+    nodes: Vec<Node>,
+    shared: Option<(Postgres, S3)>,
+    attached: Cell<usize>,
 }
 
 impl Site {
-    pub(crate) async fn new(websockets: bool) -> Site {
+    pub(crate) async fn new(setup: Setup) -> Site {
+        let dir = TempDir::with_prefix("firebrick-interop-").unwrap();
+        let two = setup == Setup::TwoNodes;
         let mut site = Site {
-            dir: TempDir::with_prefix("firebrick-interop-").unwrap(),
+            dir,
+            setup,
+            nodes: Vec::new(),
+            shared: two.then(|| (Postgres::start(), S3::start())),
+            attached: Cell::new(0),
+        };
+        site.nodes.resize_with(if two { 2 } else { 1 }, || Node {
             server: None,
             address: ([127, 0, 0, 1], 0).into(),
             url: String::new(),
-            websockets,
-        };
+        });
         site.start().await;
         site
     }
 
+    /// A server that reads these limits of tenants from a file.
+    pub(crate) async fn limited(limits: &Value) -> Site {
+        let mut site = Site::new(Setup::WebSockets).await;
+        site.stop().await;
+        site.write_limits(limits);
+        site.start().await;
+        site
+    }
+
+    pub(crate) fn limit(&self, limits: &Value) {
+        self.write_limits(limits);
+        self.server().reload().unwrap();
+    }
+
+    fn write_limits(&self, limits: &Value) {
+        std::fs::write(self.limits(), json!({"all": limits}).to_string()).unwrap();
+    }
+
+    fn limits(&self) -> PathBuf {
+        self.dir.path().join("tenants.json")
+    }
+
     pub(crate) async fn stop(&mut self) {
-        self.server.take().expect("runs").shutdown().await;
+        for n in 0..self.nodes.len() {
+            self.stop_node(n).await;
+        }
     }
 
-    /// Starts the server, at the same address as before.
+    pub(crate) async fn stop_node(&mut self, n: usize) {
+        let server = self.nodes[n].server.take().expect("runs");
+        server.shutdown().await;
+    }
+
+    /// Starts the servers, at the same addresses as before.
     pub(crate) async fn start(&mut self) {
-        let mut config = Config::new(self.data());
-        config.listen = self.address;
-        config.websockets = self.websockets;
-        let server = Server::start(config).await.unwrap();
-        self.address = server.local_addr();
-        self.url = server.attach_url().to_string();
-        self.server = Some(server);
+        for n in 0..self.nodes.len() {
+            self.start_node(n).await;
+        }
     }
 
-    /// What clients attach to.
+    pub(crate) async fn start_node(&mut self, n: usize) {
+        let mut config = Config::new(self.place(NODES[n]));
+        config.listen = self.nodes[n].address;
+        config.websockets = self.setup != Setup::HttpAlone;
+        config.tenants_file = Some(self.limits()).filter(|path| path.exists());
+        if let Some((postgres, s3)) = &self.shared {
+            config.metas = Some(StoreUrl::new(postgres.url()));
+            config.objects = Some(StoreUrl::new(s3.url()));
+        }
+        let server = Server::start(config).await.unwrap();
+        self.nodes[n] = Node {
+            address: server.local_addr(),
+            url: server.attach_url().to_string(),
+            server: Some(server),
+        };
+    }
+
+    fn server(&self) -> &Server {
+        self.nodes[0].server.as_ref().expect("runs")
+    }
+
+    /// What the next client attaches to.
     pub(crate) fn url(&self) -> &str {
-        &self.url
+        let turn = self.attached.get();
+        self.attached.set(turn + 1);
+        &self.nodes[turn % self.nodes.len()].url
     }
 
     pub(crate) fn http(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.nodes[0].address)
     }
 
     pub(crate) fn mint(&self, claims: Claims, seconds: u64) -> String {
-        let server = self.server.as_ref().expect("runs");
-        server.mint(claims, seconds).unwrap()
+        self.server().mint(claims, seconds).unwrap()
     }
 
     /// The directory of a client.
@@ -67,7 +141,7 @@ impl Site {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.dir.path().join("server")
+        self.place(NODES[0])
     }
 
     pub(crate) fn token(&self, user: &str, access: Access, seconds: u64) -> String {
@@ -92,14 +166,14 @@ impl Site {
     /// The client ends once it has written what it has to.
     pub(crate) fn leave(&self, mut client: OpenPeer) {
         client.ask(&json!({"op": "idle"}));
-        if self.websockets {
+        if self.setup != Setup::HttpAlone {
             client.close();
         }
         // Without a WebSocket closing fails in the client ("Controller is already closed"): it is killed.
     }
 
     pub(crate) fn attach_request(&self, token: &str) -> Value {
-        json!({"op": "attachCloud", "url": self.url, "token": token})
+        json!({"op": "attachCloud", "url": self.url(), "token": token})
     }
 
     /// The client attaches with a good token.

@@ -1,17 +1,17 @@
-//! A server with clients of both kinds, each with a directory of its own.
+//! Servers with clients of both kinds, each with a directory of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firebrick::gateway::{CloudGateway, FixedToken};
 use firebrick::{Attachment, Database, Document, Remote};
 use firebrick_core::cloud::Access;
 use serde_json::{Value, json};
 
-use crate::compare::compare;
+use crate::compare::{Stand, compare};
 use crate::peer::OpenPeer;
-use crate::site::{Site, converge};
+use crate::site::{Setup, Site, converge};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,9 +22,9 @@ pub(crate) struct Team {
 }
 
 impl Team {
-    pub(crate) async fn new(websockets: bool) -> Team {
+    pub(crate) async fn new(setup: Setup) -> Team {
         Team {
-            site: Site::new(websockets).await,
+            site: Site::new(setup).await,
             databases: Vec::new(),
             clients: Vec::new(),
         }
@@ -100,6 +100,14 @@ impl Team {
         self.site.start().await;
     }
 
+    pub(crate) async fn stop_node(&mut self, n: usize) {
+        self.site.stop_node(n).await;
+    }
+
+    pub(crate) async fn start_node(&mut self, n: usize) {
+        self.site.start_node(n).await;
+    }
+
     /// Waits until all have exactly these documents.
     pub(crate) async fn all_have(&mut self, wanted: &[(&str, i64)]) {
         for db in self.databases.iter().flatten() {
@@ -167,14 +175,36 @@ impl Team {
         let wanted = numbers(&first).await;
         let wanted: Vec<(&str, i64)> = wanted.iter().map(|(id, n)| (id.as_str(), *n)).collect();
         self.all_have(&wanted).await;
+        let deadline = Instant::now() + PATIENCE;
         for db in self.databases.iter().flatten() {
+            while db.head() != first.head() || db.head().len() > 1 {
+                pause(deadline).await;
+            }
             assert_eq!(db.root(), first.root(), "{} has another root", db.name());
         }
         for (_, client) in self.clients.iter_mut().flatten() {
-            let ask = |questions: &[Value]| questions.iter().map(|q| client.ask(q)).collect();
-            compare(ask, &first).await;
+            loop {
+                let head = first.head();
+                let before = client.ask(&json!({"op": "head"}));
+                let stand = Stand::of(&first).await;
+                let answers = stand.questions().map(|question| client.ask(&question));
+                let after = client.ask(&json!({"op": "head"}));
+                let one = json!([head[0].to_string()]);
+                if first.head() == head && head.len() == 1 && before == one && after == one {
+                    compare(&stand, &answers);
+                    break;
+                }
+                pause(deadline).await;
+            }
         }
     }
+}
+
+/// Events that only merge heads may still be under way when all documents are there. Before, a client tells
+/// changes in the order in which heads came to it.
+async fn pause(deadline: Instant) {
+    assert!(Instant::now() < deadline, "their heads stay apart");
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 pub(crate) async fn write(db: &Database, id: &str, n: i64) {

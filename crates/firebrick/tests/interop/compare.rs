@@ -36,39 +36,67 @@ pub(crate) fn keys_of(rows: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Opens the ledger with the client and compares every answer with the database's.
-pub(crate) async fn same(peer: &Peer, db: &Database) {
-    compare(|questions| peer.run(questions), db).await;
+/// What a database has to say.
+pub(crate) struct Stand {
+    root: String,
+    documents: BTreeMap<String, Option<Value>>,
+    changes: Vec<Value>,
 }
 
-/// Compares every answer that `ask` gets with the database's.
-pub(crate) async fn compare(ask: impl FnOnce(&[Value]) -> Vec<Value>, db: &Database) {
-    let documents = documents(db).await;
+impl Stand {
+    pub(crate) async fn of(db: &Database) -> Stand {
+        let changes = db.changes(&[]).collect::<Document>().await;
+        let changes = changes.expect("every event is here").into_iter();
+        Stand {
+            root: db.root().to_string(),
+            documents: documents(db).await,
+            changes: changes
+                .map(|change| json!([change.id, change.clock.to_string()]))
+                .collect(),
+        }
+    }
+
+    /// What a client is asked.
+    pub(crate) fn questions(&self) -> [Value; 6] {
+        // It reads each document anew, some 200 in a second, so many rows come without them.
+        let include = self.documents.len() <= GETS;
+        [
+            json!({"op": "state"}),
+            json!({"op": "allDocs", "includeDeleted": true}),
+            json!({"op": "gets", "ids": self.documents.keys().take(GETS).collect::<Vec<_>>()}),
+            json!({"op": "changes"}),
+            json!({"op": "query", "field": "n", "opts": {"includeDocs": include}}),
+            json!({
+                "op": "query",
+                "map": "(doc, emit) => { emit(doc._id, doc.n) }",
+                "opts": {"descending": true, "includeDocs": include},
+            }),
+        ]
+    }
+}
+
+/// Opens the ledger with the client and compares every answer with the database's.
+pub(crate) async fn same(peer: &Peer, db: &Database) {
+    let stand = Stand::of(db).await;
+    compare(&stand, &peer.run(&stand.questions()));
+}
+
+/// Compares every answer that a client gave.
+pub(crate) fn compare(stand: &Stand, answers: &[Value]) {
+    let [state, all, gets, changes, by_field, by_map] = answers else {
+        panic!("{answers:?}");
+    };
+    let documents = &stand.documents;
     let alive: Vec<&str> = documents
         .iter()
         .filter(|(_, doc)| doc.is_some())
         .map(|(id, _)| id.as_str())
         .collect();
-    // It reads each document anew, some 200 in a second, so many rows come without them.
-    let include = documents.len() <= GETS;
-    let [state, all, gets, changes, by_field, by_map] = <[Value; 6]>::try_from(ask(&[
-        json!({"op": "state"}),
-        json!({"op": "allDocs", "includeDeleted": true}),
-        json!({"op": "gets", "ids": documents.keys().take(GETS).collect::<Vec<_>>()}),
-        json!({"op": "changes"}),
-        json!({"op": "query", "field": "n", "opts": {"includeDocs": include}}),
-        json!({
-            "op": "query",
-            "map": "(doc, emit) => { emit(doc._id, doc.n) }",
-            "opts": {"descending": true, "includeDocs": include},
-        }),
-    ]))
-    .expect("six answers");
 
-    assert_eq!(state["root"], json!(db.root().to_string()), "root");
+    assert_eq!(state["root"], json!(stand.root), "root");
     let seen: BTreeMap<String, Option<Value>> =
         all.as_array().expect("rows").iter().map(row).collect();
-    assert_eq!(seen, documents, "allDocs");
+    assert_eq!(seen, *documents, "allDocs");
     for (id, value) in gets.as_object().expect("documents") {
         assert_eq!(
             value,
@@ -76,22 +104,13 @@ pub(crate) async fn compare(ask: impl FnOnce(&[Value]) -> Vec<Value>, db: &Datab
             "get {id}"
         );
     }
-    let ours = db
-        .changes(&[])
-        .collect::<Document>()
-        .await
-        .expect("every event is here");
-    let ours: Vec<Value> = ours
-        .into_iter()
-        .map(|change| json!([change.id, change.clock.to_string()]))
-        .collect();
     let theirs: Vec<Value> = changes
         .as_array()
         .expect("rows")
         .iter()
         .map(|row| json!([row["key"], row["clock"]]))
         .collect();
-    assert_eq!(theirs, ours, "changes");
+    assert_eq!(theirs, stand.changes, "changes");
 
     let numbered = documents
         .values()
@@ -119,7 +138,7 @@ pub(crate) async fn compare(ask: impl FnOnce(&[Value]) -> Vec<Value>, db: &Datab
         .collect();
     assert_eq!(found, numbered, "query by field");
     assert_eq!(
-        keys_of(&by_map),
+        keys_of(by_map),
         alive.iter().rev().copied().collect::<Vec<_>>(),
         "query by function"
     );
