@@ -146,7 +146,7 @@ export class Client {
   async query({ field, map, opts = {} }) {
     const index = map ? (0, eval)(`(${map})`) : field;
     await this.db.ready();
-    // Documents that come from elsewhere reset all indexes; a query that runs then answers with no rows.
+    // Documents that come from elsewhere reset all indexes; a query that runs then finds nothing.
     let resets = 0;
     const stop = this.db.ledger.crdt.clock.onZoom(() => resets++);
     let rows;

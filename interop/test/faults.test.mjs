@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { Client } from "../client.mjs";
 import { Open, cars, ids, script, temporaryDirectory, values } from "./support.mjs";
 
 const keyFile = (dir, ledger) => path.join(dir, "keybag", `_${ledger}_data_.json`);
@@ -153,4 +154,23 @@ test("an index that was left by another session can answer with rows that are go
   fs.rmSync(path.join(dir, "one", "idx-meta", "main.json"));
   const rebuilt = (await values(dir, "one", [query]))[0].map(({ key, id }) => [key, id]);
   assert.deepEqual(rebuilt, right);
+});
+
+test("a query that runs while documents arrive finds nothing", async (t) => {
+  const dir = temporaryDirectory(t);
+  const reader = new Client({ dir, ledger: "reader" });
+  await reader.put({ doc: { _id: "a", n: 1 } });
+  const count = async () => (await reader.db.query("n")).rows.length;
+  assert.equal(await count(), 1);
+  const found = new Set();
+  for (let steps = 0; steps < 200; steps++) {
+    const running = count();
+    for (let n = 0; n < steps; n++) await null;
+    // What its clock does at the end of each merge: all indexes start anew.
+    await reader.db.ledger.crdt.clock.processUpdates([], true, []);
+    found.add(await running);
+  }
+  assert.deepEqual([...found].sort(), [0, 1]);
+  assert.equal(await count(), 1);
+  await reader.close();
 });
