@@ -276,7 +276,10 @@ fn interop() -> Result<Count> {
     }
     let browser = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
     if !std::path::Path::new(&browser).exists() {
-        apt_install(&["chromium"], "the server's admin page is tested in Chromium")?;
+        apt_install(
+            &["chromium"],
+            "the server's admin page is tested in Chromium",
+        )?;
     }
     check(
         program("npm")
