@@ -4,9 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firebrick_core::cloud::{AttachUrl, MAX_MESSAGE_LEN};
+use firebrick_core::cloud::{AttachUrl, MAX_ENTRIES, MAX_MESSAGE_LEN};
 
+use crate::metas::MetaLimit;
 use crate::{AdminToken, ServerError, StoreUrl, TenantLimits, TlsFiles};
+
+/// Whoever binds gets all metas and keys in one message. The rest of it has room, too: the token above all.
+const MAX_METAS_LEN: usize = MAX_MESSAGE_LEN - (1 << 20);
 
 /// Where a server has its data, where it listens, whom it believes.
 ///
@@ -108,8 +112,8 @@ pub struct Limits {
     pub message: usize,
     /// Length of a CAR in bytes.
     pub object: u64,
-    /// Metas and keys of a ledger.
-    pub metas_per_ledger: usize,
+    /// What a ledger's metas and keys may be.
+    pub metas_per_ledger: MetaLimit,
     /// Messages that wait for a slow reader; then it is disconnected.
     pub queue_messages: usize,
     /// Their bytes.
@@ -142,7 +146,10 @@ impl Default for Limits {
             ledgers_per_connection: 256,
             message: 4 << 20,
             object: 256 << 20,
-            metas_per_ledger: 50_000,
+            metas_per_ledger: MetaLimit {
+                entries: 50_000,
+                bytes: MAX_METAS_LEN,
+            },
             queue_messages: 1024,
             queue_bytes: 16 << 20,
             signed_url: Duration::from_secs(3600),
@@ -228,6 +235,12 @@ impl Config {
         }
         if self.limits.message > MAX_MESSAGE_LEN {
             return refuse(format!("messages have at most {MAX_MESSAGE_LEN} bytes"));
+        }
+        let metas = self.limits.metas_per_ledger;
+        if metas.entries > MAX_ENTRIES || metas.bytes > MAX_METAS_LEN {
+            return refuse(format!(
+                "a ledger has at most {MAX_ENTRIES} metas, and {MAX_METAS_LEN} bytes of them"
+            ));
         }
         Ok(())
     }

@@ -29,8 +29,8 @@ pub enum MetaStoreError {
         /// For the log, not for clients.
         cause: String,
     },
-    /// The ledger has too many.
-    #[error("the ledger has more metas or keys than this server allows")]
+    /// The ledger has too many, or too long ones.
+    #[error("the ledger has more metas or keys than this server allows; go on in another ledger")]
     Full,
 }
 
@@ -45,8 +45,17 @@ pub struct MetaPut {
     pub keys: Vec<KeyText>,
     /// Whether the connection's earlier metas go.
     pub supersede: bool,
-    /// How many metas, and how many keys, the ledger may have.
-    pub limit: usize,
+    /// What the ledger may have afterwards.
+    pub limit: MetaLimit,
+}
+
+/// The most that a ledger may have: everybody who binds is sent all of it in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetaLimit {
+    /// Metas, and as many keys.
+    pub entries: usize,
+    /// Length of all metas and keys as JSON, in bytes.
+    pub bytes: usize,
 }
 
 /// A meta and when it came.
@@ -108,7 +117,7 @@ pub struct MetaUsage {
 /// use firebrick_core::genesis::GENESIS;
 /// use firebrick_core::meta::MetaEvent;
 /// use firebrick_server::ids::LedgerId;
-/// use firebrick_server::metas::{MetaPut, MetaStore, Sqlite};
+/// use firebrick_server::metas::{MetaLimit, MetaPut, MetaStore, Sqlite};
 ///
 /// let store = Sqlite::open(&dir.path().join("metas.sqlite"))?;
 /// let ledger = LedgerId::new("acme", "notes")?;
@@ -118,7 +127,7 @@ pub struct MetaUsage {
 ///     metas: vec![MetaEntry::new(&event)],
 ///     keys: vec![],
 ///     supersede: true,
-///     limit: 1000,
+///     limit: MetaLimit { entries: 1000, bytes: 1 << 20 },
 /// };
 /// let added = store.put(ledger.clone(), put).await?;
 /// let all = store.after(ledger, 0).await?;

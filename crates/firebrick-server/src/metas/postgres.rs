@@ -301,8 +301,11 @@ async fn write(
     )
     .await?;
     let full = prepare(
-        "SELECT EXISTS (SELECT FROM firebrick.metas WHERE ledger = $1 OFFSET $2)
-             OR EXISTS (SELECT FROM firebrick.keys WHERE ledger = $1 OFFSET $2)",
+        "SELECT greatest(m.count, k.count) > $2 OR m.bytes + k.bytes > $3
+         FROM (SELECT count(*), coalesce(sum(octet_length(entry)), 0) AS bytes
+               FROM firebrick.metas WHERE ledger = $1) AS m,
+              (SELECT count(*), coalesce(sum(octet_length(key)), 0) AS bytes
+               FROM firebrick.keys WHERE ledger = $1) AS k",
     )
     .await?;
     let all_keys = prepare(ALL_KEYS).await?;
@@ -321,11 +324,11 @@ async fn write(
     let entries: Vec<String> = entries
         .collect::<Result<_, _>>()
         .map_err(|error| unavailable(&error))?;
-    let limit = count(put.limit);
+    let (limit, bytes) = (count(put.limit.entries), count(put.limit.bytes));
     let fresh_keys: Params<'_, 4> = [&id, &position, &created, &keys];
     let fresh_metas: Params<'_, 7> = [&id, &before, &req_id, &res_id, &created, &cids, &entries];
     let superseded: Params<'_, 5> = [&id, &req_id, &res_id, &cids, &put.supersede];
-    let (limited, whole): (Params<'_, 2>, Params<'_, 1>) = ([&id, &limit], [&id]);
+    let (limited, whole): (Params<'_, 3>, Params<'_, 1>) = ([&id, &limit, &bytes], [&id]);
     // Sent together, carried out in this order.
     let (new_keys, added, _, full, keys) = try_join!(
         transaction.execute(&add_keys, &fresh_keys),

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView, StoredMeta};
+use super::{MetaLimit, MetaPut, MetaStore, MetaStoreError, MetaUsage, MetaView, StoredMeta};
 use crate::ids::LedgerId;
 use crate::lock::lock;
 
@@ -62,11 +62,18 @@ struct Writer {
     most: HashMap<LedgerId, Most>,
 }
 
-/// A ledger has no more than so many: only when that is above its limit they are counted again.
+/// A ledger has no more than this: only when that is above its limit it is counted again.
 #[derive(Clone, Copy, Debug)]
 struct Most {
     metas: usize,
     keys: usize,
+    bytes: usize,
+}
+
+impl Most {
+    fn fits(self, limit: MetaLimit) -> bool {
+        self.metas.max(self.keys) <= limit.entries && self.bytes <= limit.bytes
+    }
 }
 
 /// As many ledgers are remembered.
@@ -312,8 +319,10 @@ fn write(
             )?
             .execute(params![tenant, name, key.as_str(), created])?;
     }
+    let mut bytes: usize = put.keys.iter().map(|key| key.as_str().len()).sum();
     for entry in &put.metas {
         let text = serde_json::to_string(entry).map_err(|error| unavailable(&error))?;
+        bytes = bytes.saturating_add(text.len());
         transaction
             .prepare_cached(
                 "INSERT OR IGNORE INTO metas (tenant, ledger, cid, entry, req_id, res_id, created)
@@ -350,13 +359,13 @@ fn write(
     let now = before.map(|before| Most {
         metas: before.metas.saturating_add(put.metas.len()),
         keys: before.keys.saturating_add(put.keys.len()),
+        bytes: before.bytes.saturating_add(bytes),
     });
-    let fits = |most: &Most| most.metas <= put.limit && most.keys <= put.limit;
-    let now = match now.filter(fits) {
+    let now = match now.filter(|now| now.fits(put.limit)) {
         Some(now) => now,
         None => count(transaction, ledger)?,
     };
-    if !fits(&now) {
+    if !now.fits(put.limit) {
         return Err(MetaStoreError::Full);
     }
     if most.len() >= LEDGERS {
@@ -383,17 +392,24 @@ fn view(
 }
 
 fn count(connection: &Connection, ledger: &LedgerId) -> Result<Most, MetaStoreError> {
-    let count = |table: &str| -> Result<usize, MetaStoreError> {
-        let sql = format!("SELECT count(*) FROM {table} WHERE tenant = ? AND ledger = ?");
+    let count = |table: &str, column: &str| -> Result<(usize, usize), MetaStoreError> {
+        let sql = format!(
+            "SELECT count(*), coalesce(sum(octet_length({column})), 0) FROM {table}
+             WHERE tenant = ? AND ledger = ?"
+        );
         let names = params![ledger.tenant.as_str(), ledger.ledger.as_str()];
-        let count: i64 = connection
+        let (count, bytes): (i64, i64) = connection
             .prepare_cached(&sql)?
-            .query_row(names, |row| row.get(0))?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+            .query_row(names, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let number = |n| usize::try_from(n).unwrap_or(usize::MAX);
+        Ok((number(count), number(bytes)))
     };
+    let (metas, meta_bytes) = count("metas", "entry")?;
+    let (keys, key_bytes) = count("keys", "key")?;
     Ok(Most {
-        metas: count("metas")?,
-        keys: count("keys")?,
+        metas,
+        keys,
+        bytes: meta_bytes.saturating_add(key_bytes),
     })
 }
 

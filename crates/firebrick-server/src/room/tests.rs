@@ -1,7 +1,7 @@
 use super::*;
 use crate::ledgers::Ledgers;
-use crate::metas::Sqlite;
 use crate::metas::samples::meta;
+use crate::metas::{MetaLimit, Sqlite};
 use crate::metrics::Traffic;
 use crate::tenants::{TenantLimits, Tenants};
 use firebrick_core::cloud::{Body, MetaEntry, MethodParam, UrlParam};
@@ -13,7 +13,10 @@ fn put(owner: &Connection, n: u8) -> MetaPut {
         metas: vec![meta(n)],
         keys: Vec::new(),
         supersede: true,
-        limit: 10,
+        limit: MetaLimit {
+            entries: 10,
+            bytes: 5000,
+        },
     }
 }
 

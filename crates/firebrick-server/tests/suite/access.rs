@@ -255,6 +255,10 @@ async fn what_does_not_start() {
         Err(ServerError::Config(_))
     ));
     second = config(&dir);
+    second.limits.metas_per_ledger.bytes = 16 << 20;
+    let error = Server::check(&second).await.unwrap_err().to_string();
+    assert!(error.contains("15728640 bytes"), "{error}");
+    second = config(&dir);
     let place = "FILE".to_owned();
     let text = "no key".to_owned();
     second.keys = vec![KeySource { place, text }];

@@ -7,7 +7,7 @@ use firebrick_core::cloud::{Conn, KeyText, MetaEntry};
 use firebrick_server::StoreUrl;
 use firebrick_server::ids::LedgerId;
 use firebrick_server::metas::{
-    Change, MetaPut, MetaStore, MetaStoreError, MetaView, Postgres, Sqlite,
+    Change, MetaLimit, MetaPut, MetaStore, MetaStoreError, MetaView, Postgres, Sqlite,
 };
 use firebrick_testbed::Postgres as Cluster;
 use futures_util::StreamExt;
@@ -30,7 +30,10 @@ fn put(owner: &str, metas: &[&str], keys: &[KeyText]) -> MetaPut {
         metas: metas.iter().map(|name| meta(name)).collect(),
         keys: keys.to_vec(),
         supersede: true,
-        limit: 3,
+        limit: MetaLimit {
+            entries: 3,
+            bytes: 5000,
+        },
     }
 }
 
@@ -84,6 +87,10 @@ async fn contract(store: &dyn MetaStore) {
     }
     let full = write(put("c", &["8", "9"], &[])).await;
     assert_eq!(full.unwrap_err(), MetaStoreError::Full);
+    // Nor may they be too long together.
+    let mut long = put("b", &["21"], &[]);
+    long.limit.bytes = 500;
+    assert_eq!(write(long).await.unwrap_err(), MetaStoreError::Full);
     let usage = store.usage().await.unwrap();
     assert_eq!((usage.len(), usage[&one].metas), (1, 2));
     assert!(usage[&one].last_write > 1_700_000_000);
@@ -228,7 +235,10 @@ async fn positions_are_in_the_order_of_commits() {
         tokio::spawn(async move {
             for n in 0..PUTS {
                 let mut put = put(&format!("{writer}"), &[&format!("{writer}-{n}")], &[]);
-                put.limit = 1000;
+                put.limit = MetaLimit {
+                    entries: 1000,
+                    bytes: 1 << 20,
+                };
                 put.supersede = false;
                 let view = store.put(ledger("one"), put).await.unwrap();
                 assert_eq!(view.metas.len(), 1);

@@ -102,7 +102,7 @@ async fn what_a_client_can_hold_is_bounded() {
     let place = Place::with(|config| {
         config.limits.names_per_socket = 2;
         config.limits.polling = 1;
-        config.limits.metas_per_ledger = 1;
+        config.limits.metas_per_ledger.entries = 1;
     })
     .await;
     let mut a = place.bound("a").await;

@@ -13,7 +13,10 @@ fn put(owner: &str, metas: &[u8], keys: &[&str]) -> MetaPut {
             .map(|key| KeyText::from((*key).to_owned()))
             .collect(),
         supersede: true,
-        limit: 3,
+        limit: MetaLimit {
+            entries: 3,
+            bytes: 5000,
+        },
     }
 }
 
@@ -104,7 +107,10 @@ async fn a_full_disk_takes_nothing_away() {
     let add = |n: u8| {
         let put = MetaPut {
             supersede: false,
-            limit: 1000,
+            limit: MetaLimit {
+                entries: 1000,
+                bytes: 5000,
+            },
             ..put("a", &[n], &[])
         };
         store.put(ledger.clone(), put)
