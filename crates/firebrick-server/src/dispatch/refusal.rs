@@ -10,6 +10,9 @@ use crate::metas::MetaStoreError;
 use crate::tenants::OverQuota;
 use crate::token::TokenError;
 
+/// The longest text of an error in bytes, not far beyond what people read.
+const MAX_QUOTE: usize = 1024;
+
 /// Why a request is refused. The text goes to the client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -76,7 +79,7 @@ pub(super) fn failed(message: Message, refusal: &Refusal) -> Message {
     let body = ErrorBody {
         conn,
         src: json!({"type": message.kind(), "tid": message.tid}),
-        message: refusal.to_string(),
+        message: bounded(refusal.to_string()),
         reason: refusal.reason().map(str::to_owned),
         ..ErrorBody::default()
     };
@@ -89,9 +92,18 @@ pub(super) fn garbled(rejected: Rejected) -> Message {
     let body = ErrorBody {
         conn: rejected.conn.filter(|_| is_bind),
         src: json!({"type": rejected.kind, "tid": rejected.tid}),
-        message: rejected.error.to_string(),
+        message: bounded(rejected.error.to_string()),
         ..ErrorBody::default()
     };
     let tid = rejected.tid.unwrap_or_else(|| "internal".into());
     Message::new(tid, Auth::none(), Body::Error(body))
+}
+
+/// The text of an error may quote what it was sent, which may be as long as a message.
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_QUOTE {
+        text.truncate(text.floor_char_boundary(MAX_QUOTE));
+        text.push('…');
+    }
+    text
 }

@@ -7,6 +7,7 @@ mod admin;
 mod buckets;
 mod captures;
 mod logs;
+mod mangled;
 mod merging;
 mod metas;
 mod metrics;
