@@ -191,6 +191,9 @@ impl Trackers {
         let mut attached = self.lock();
         attached.retain(|attachment| !attachment.shared().stopping());
         if let Some(known) = attached.iter().find(|attachment| attachment.url() == url) {
+            if remote.remember {
+                self.remember(known.name(), true)?;
+            }
             return Ok(known.clone());
         }
         let name = remote.name.clone().unwrap_or_else(|| url.clone());
@@ -300,12 +303,16 @@ impl Trackers {
     }
 
     pub(crate) fn forget(&self, name: &str) -> Result<()> {
+        self.remember(name, false)
+    }
+
+    fn remember(&self, name: &str, remembered: bool) -> Result<()> {
         let _saving = self.saving();
         let mut record = self
             .record(name)?
-            .filter(|record| record.remembered)
+            .filter(|record| record.remembered || remembered)
             .ok_or_else(|| Error::NoRemote(name.to_owned()))?;
-        record.remembered = false;
+        record.remembered = remembered;
         let bytes = record.encode().map_err(|error| malformed(&error))?;
         self.ledger.record(&[(record_key(name), Some(bytes))])
     }

@@ -8,7 +8,7 @@ use crate::tracker::{Attachment, Receipt, Remote};
 impl Database {
     /// Attaches a remote and returns at once; syncing goes on in the background until the
     /// attachment is detached or the database closed. A remote that is attached already gives the
-    /// same attachment again.
+    /// same attachment again, and is remembered from then on if that is asked for.
     ///
     /// ```
     /// # use firebrick::{Database, Document, Error, State};

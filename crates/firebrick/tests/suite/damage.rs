@@ -601,7 +601,15 @@ async fn forgotten_for_good(kind: Kind, rows: usize) {
         // Attaching it says so anew.
         db.attach(remote()).expect("attaches");
         assert_eq!(db.remembered().len(), 1);
+        // So it does while it is attached, at least that it be remembered.
+        db.forget("hub").expect("was remembered");
+        db.attach(named(&cable, "hub")).expect("is attached");
+        assert!(db.remembered().is_empty());
+        db.attach(remote()).expect("is attached");
+        assert_eq!(db.remembered().len(), 1);
+        assert_eq!(db.attachments().len(), 1);
         db.close().await.expect("closes");
+        assert_eq!(bed.open("db").await.remembered().len(), 1);
     }
 }
 
