@@ -257,6 +257,28 @@ impl Server {
         &self.attach
     }
 
+    /// The URL of the admin page.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use firebrick_server::{Config, Server};
+    ///
+    /// let mut config = Config::new(dir.path());
+    /// config.listen = ([127, 0, 0, 1], 0).into();
+    /// config.public_url = Some("https://sync.example.com".into());
+    /// let server = Server::start(config).await?;
+    /// assert_eq!(server.admin_url(), "https://sync.example.com/admin");
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        let url = self.attach_url();
+        let scheme = if url.tls { "https" } else { "http" };
+        format!("{scheme}://{}/admin", url.authority())
+    }
+
     /// The file with the admin token, unless that was in the settings.
     ///
     /// ```

@@ -31,6 +31,7 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
     let objects = config.objects.as_ref().map(ToString::to_string);
     let server = Server::start(config).await?;
     let url = server.attach_url().to_string();
+    let admin = server.admin_url();
     let admin_token_file = server
         .admin_token_file()
         .map(|path| path.display().to_string());
@@ -50,6 +51,7 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
             "url": url,
             "token": minted,
             "data": data,
+            "admin": admin,
             "adminTokenFile": admin_token_file,
             "metas": metas,
             "objects": objects,
@@ -63,9 +65,8 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Exit> {
             }
         }
         output.line(format!("Attach to  {url}"))?;
-        if let Some(file) = &admin_token_file {
-            output.line(format!("Admin      the token is in {file}"))?;
-        }
+        let with = admin_token_file.map(|file| format!(", with the token in {file}"));
+        output.line(format!("Admin      {admin}{}", with.unwrap_or_default()))?;
         if let Some(minted) = &minted {
             let grants: Vec<String> = args.grant.iter().map(ToString::to_string).collect();
             output.line(format!("Token      {minted}"))?;

@@ -39,6 +39,8 @@ fn it_starts_without_settings_and_ends_when_asked() {
     );
     assert!(metrics.contains("firebrick_build_info"), "{metrics}");
     assert!(get(address, "/metrics").contains("401 Unauthorized"));
+    assert_eq!(line["admin"], format!("http://{address}/admin"));
+    assert!(get(address, "/admin/").contains("<title>Firebrick server</title>"));
     // The token is good, and says what was granted.
     let token = line["token"].as_str().unwrap();
     let found = &place.json(&["token", "inspect", token, "--data", "data"])[0];
