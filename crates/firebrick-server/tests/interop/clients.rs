@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use crate::site::{Setup, Site, assert_not_ready, converge, del, put, put_file};
+use crate::site::{Setup, Site, assert_not_ready, converge, del, everywhere, put, put_file};
 
-async fn two_clients_online(setup: Setup) {
+everywhere!(two_and_three_online at_the_same_time offline);
+
+async fn two_and_three_online(setup: Setup) {
     let site = Site::new(setup).await;
     let (mut a, mut b) = (site.attached("a"), site.attached("b"));
     put(&mut a, "one", 1);
@@ -26,18 +28,6 @@ async fn two_clients_online(setup: Setup) {
     converge(&mut [&mut a, &mut b, &mut c], &all);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn two_and_three_clients_online() {
-    two_clients_online(Setup::WebSockets).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn two_and_three_clients_online_over_http_alone() {
-    two_clients_online(Setup::HttpAlone).await;
-}
-
 /// Writes at the same time meet: no update is lost, whoever wins.
 async fn at_the_same_time(setup: Setup) {
     let site = Site::new(setup).await;
@@ -57,18 +47,6 @@ async fn at_the_same_time(setup: Setup) {
     converge(&mut [&mut d], &all);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn three_clients_write_at_the_same_time() {
-    at_the_same_time(Setup::WebSockets).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn three_clients_write_at_the_same_time_over_http_alone() {
-    at_the_same_time(Setup::HttpAlone).await;
-}
-
 /// What was written while nobody was attached goes out with the next session's attach.
 async fn offline(setup: Setup) {
     let site = Site::new(setup).await;
@@ -85,18 +63,6 @@ async fn offline(setup: Setup) {
     a.ask(&json!({"op": "idle"}));
     let mut b = site.attached("b");
     converge(&mut [&mut a, &mut b], &[("a", 3), ("b", 2)]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn offline_edits_and_reattach() {
-    offline(Setup::WebSockets).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-async fn offline_edits_and_reattach_over_http_alone() {
-    offline(Setup::HttpAlone).await;
 }
 
 /// A client reconnects with its next write, and then gets what it missed. One that only listens stays

@@ -3,35 +3,8 @@
 use firebrick_core::cloud::Access;
 use serde_json::json;
 
-use crate::site::{Setup, assert_not_ready, converge, del, put, put_file};
+use crate::site::{Setup, assert_not_ready, converge, del, everywhere, put, put_file};
 use crate::team::{Team, write};
-
-/// Over WebSockets, over HTTP alone, and with two servers.
-macro_rules! everywhere {
-    ($($test:ident)*) => {$(
-        mod $test {
-            use super::Setup;
-
-            #[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-            async fn over_websockets() {
-                super::$test(Setup::WebSockets).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-            async fn over_http_alone() {
-                super::$test(Setup::HttpAlone).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
-            async fn on_two_nodes() {
-                super::$test(Setup::TwoNodes).await;
-            }
-        }
-    )*};
-}
 
 everywhere!(online at_the_same_time offline_and_back files a_restart refused compactions);
 

@@ -13,6 +13,35 @@ use tempfile::TempDir;
 
 use crate::peer::{OpenPeer, Peer};
 
+/// Over WebSockets, over HTTP alone, and with two servers.
+macro_rules! everywhere {
+    ($($test:ident)*) => {$(
+        mod $test {
+            use crate::site::Setup;
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn over_websockets() {
+                super::$test(Setup::WebSockets).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn over_http_alone() {
+                super::$test(Setup::HttpAlone).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs interop/node_modules: cargo xtask test --only interop"]
+            async fn on_two_nodes() {
+                super::$test(Setup::TwoNodes).await;
+            }
+        }
+    )*};
+}
+
+pub(crate) use everywhere;
+
 /// What the clients attach to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
