@@ -256,3 +256,9 @@ pub(crate) fn parse_public(url: &str) -> Option<AttachUrl> {
     };
     AttachUrl::new(rest.strip_suffix('/').unwrap_or(rest), tls).ok()
 }
+
+/// What URLs of the server begin with.
+pub(crate) fn origin(url: &AttachUrl) -> String {
+    let scheme = if url.tls { "https" } else { "http" };
+    format!("{scheme}://{}", url.authority())
+}

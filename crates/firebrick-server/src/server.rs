@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::admin_token;
 use crate::cars::CarStore;
-use crate::config::parse_public;
+use crate::config::{origin, parse_public};
 use crate::dispatch::App;
 use crate::files::private_directory;
 use crate::hub::Hub;
@@ -151,10 +151,7 @@ impl Server {
             cars,
             verifier: Verifier::new(&config, keys)?,
             signer: Arc::new(Signer::new(&url_key)),
-            public_url: public.map(|url| {
-                let scheme = if url.tls { "https" } else { "http" };
-                format!("{scheme}://{}", url.authority())
-            }),
+            public_url: public.as_ref().map(origin),
             tls: tls.map(Tls::new).transpose()?,
             websockets: config.websockets,
             limits: config.limits,
@@ -274,9 +271,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn admin_url(&self) -> String {
-        let url = self.attach_url();
-        let scheme = if url.tls { "https" } else { "http" };
-        format!("{scheme}://{}/admin", url.authority())
+        origin(self.attach_url()) + "/admin"
     }
 
     /// The file with the admin token, unless that was in the settings.

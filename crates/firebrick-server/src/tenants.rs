@@ -212,6 +212,26 @@ impl Tenants {
         lock(&self.all).values().cloned().collect()
     }
 
+    /// What is stored of all tenants.
+    pub(crate) fn stored(&self) -> Stored {
+        let mut sum = Stored::default();
+        for tenant in self.list() {
+            let Stored {
+                ledgers,
+                cars,
+                bytes,
+                metas,
+                arriving,
+            } = *lock(&tenant.stored);
+            sum.ledgers += ledgers;
+            sum.cars += cars;
+            sum.bytes += bytes;
+            sum.metas += metas;
+            sum.arriving += arriving;
+        }
+        sum
+    }
+
     /// Reads the file again. If it cannot be used, everything stays as it was.
     pub(crate) fn reload(&self) -> Result<(), ServerError> {
         let Some(path) = &self.path else {

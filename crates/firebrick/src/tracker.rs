@@ -312,6 +312,9 @@ impl Trackers {
             .record(name)?
             .filter(|record| record.remembered || remembered)
             .ok_or_else(|| Error::NoRemote(name.to_owned()))?;
+        if record.remembered == remembered {
+            return Ok(());
+        }
         record.remembered = remembered;
         let bytes = record.encode().map_err(|error| malformed(&error))?;
         self.ledger.record(&[(record_key(name), Some(bytes))])

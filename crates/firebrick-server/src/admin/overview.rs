@@ -76,7 +76,7 @@ struct TrafficRow {
     sent: u64,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct StoredRow {
     ledgers: u64,
     metas: u64,
@@ -149,14 +149,6 @@ fn look(app: &App, asked: &Asked) -> Overview {
     let fits = |name: &str| name.to_lowercase().contains(&search);
 
     let tenants = app.ledgers.tenants.list();
-    let mut stored = StoredRow::default();
-    for tenant in &tenants {
-        let has = *lock(&tenant.stored);
-        stored.ledgers += has.ledgers;
-        stored.metas += has.metas;
-        stored.cars += has.cars;
-        stored.bytes += has.bytes;
-    }
     let queues = app.hub.queues();
     let metrics = &app.metrics;
     let uptime = SystemTime::now().duration_since(metrics.started);
@@ -176,7 +168,7 @@ fn look(app: &App, asked: &Asked) -> Overview {
         overflows: metrics.overflows.get(),
         messages: traffic(&metrics.messages_traffic),
         cars: traffic(&metrics.cars_traffic),
-        stored,
+        stored: stored_row(app.ledgers.tenants.stored()),
         tenants: list(
             &tenants,
             |tenant| fits(tenant.name.as_str()),

@@ -15,8 +15,6 @@ use prometheus_client::registry::Registry;
 
 use super::{BOUNDS, Counter, Latency, OUTCOMES, TYPES, resident_memory};
 use crate::dispatch::App;
-use crate::lock::lock;
-use crate::tenants::Stored;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -271,14 +269,7 @@ fn messages(app: &App, page: &mut Page<'_>) -> fmt::Result {
 
 fn stores(app: &App, page: &mut Page<'_>) -> fmt::Result {
     let metrics = &app.metrics;
-    let mut sum = Stored::default();
-    for tenant in app.ledgers.tenants.list() {
-        let stored = *lock(&tenant.stored);
-        sum.ledgers += stored.ledgers;
-        sum.cars += stored.cars;
-        sum.bytes += stored.bytes;
-        sum.metas += stored.metas;
-    }
+    let sum = app.ledgers.tenants.stored();
     for (name, help, value) in [
         (
             "stored_ledgers",

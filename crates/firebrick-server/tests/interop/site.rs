@@ -70,6 +70,12 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new(setup: Setup) -> Site {
+        let mut site = Site::unstarted(setup);
+        site.start().await;
+        site
+    }
+
+    fn unstarted(setup: Setup) -> Site {
         let dir = TempDir::with_prefix("firebrick-interop-").unwrap();
         let two = setup == Setup::TwoNodes;
         let mut site = Site {
@@ -84,14 +90,12 @@ impl Site {
             address: ([127, 0, 0, 1], 0).into(),
             url: String::new(),
         });
-        site.start().await;
         site
     }
 
     /// A server that reads these limits of tenants from a file.
     pub(crate) async fn limited(limits: &Value) -> Site {
-        let mut site = Site::new(Setup::WebSockets).await;
-        site.stop().await;
+        let mut site = Site::unstarted(Setup::WebSockets);
         site.write_limits(limits);
         site.start().await;
         site
